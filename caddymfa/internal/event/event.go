@@ -1,0 +1,107 @@
+// Package event names what the gate decides. The rooms return or emit these;
+// only the outermost room writes them to a log, a metric or Caddy's events.
+package event
+
+import "context"
+
+// Name is what happened. The names follow the OWASP logging vocabulary in
+// spirit and are the label values of the metrics: a closed set.
+type Name string
+
+// The events.
+const (
+	LoginRecognised Name = "login_recognised" // a right password, as far as the application says
+	LoginFailed     Name = "login_failed"     // the application refused the password
+	LoginRefused    Name = "login_refused"    // not forwarded, or no verdict: Reason says why
+	Challenge       Name = "challenge"        // a second factor is owed
+	Send            Name = "send"             // a text: Reason sent, or why not
+	Verify          Name = "verify"           // a code was given: Reason ok, or why not
+	Enrolled        Name = "enrolled"         // a number was proven for the first time
+	Locked          Name = "locked"           // too many wrong codes in a row
+	Released        Name = "released"         // the withheld answer was given out
+	SessionEnded    Name = "session_ended"    // logout, cancel, trap
+	Refused         Name = "refused"          // a request that did not pass: Reason says why
+	Trap            Name = "trap"             // an answer showed a login by an unknown door
+	StoreFailed     Name = "store_failed"     // the store could not answer; everything is refused
+)
+
+// Reason says why. Reasons are a closed set as well; they go to logs, metrics
+// and the access log, and pages are chosen by them.
+type Reason string
+
+// The reasons.
+const (
+	OK Reason = "ok"
+
+	// Requests.
+	Anonymous       Reason = "anonymous"           // no session; to the login page
+	Pending         Reason = "pending"             // the code is owed
+	Denied          Reason = "denied"              // shut for everybody
+	Ambiguous       Reason = "ambiguous"           // could be read in two ways
+	UnknownHandle   Reason = "unknown_handle"      // a session that has ended
+	NotSent         Reason = "not_sent"            // a form was posted without a session
+	CrossSite       Reason = "cross_site"          // posted from a foreign page
+	LoginByGet      Reason = "login_by_get"        // a password in the address
+	Upgrade         Reason = "upgrade"             // a protocol switch before verification
+	StoreDown       Reason = "store_unavailable"   // closed on error
+	LoginLoop       Reason = "login_page_loop"     // the login page leads to a gated page
+	TooManyVisitors Reason = "too_many_visitors"   // the bound on anonymous sessions
+	InProgress      Reason = "attempt_in_progress" // the session is taken by a login
+	TrapHit         Reason = "trap"                // see Trap
+	Framed          Reason = "framed"              // the code page inside a frame
+
+	// Judging a login.
+	NoAnswer      Reason = "no_answer"  // the application died or did not answer
+	Unreadable    Reason = "unreadable" // too large, an unknown encoding, an upgrade
+	NoVerdict     Reason = "no_verdict" // the probe failed or contradicts the answer
+	NoUser        Reason = "no_user"    // nobody says who it is
+	NoNumber      Reason = "no_number"  // no number on file and none may be given
+	WrongPassword Reason = "wrong_password"
+
+	// Sending.
+	Sent          Reason = "sent"
+	UserLimit     Reason = "user_limit"
+	NumberLimit   Reason = "number_limit"
+	ClientLimit   Reason = "client_limit"
+	PrefixLimit   Reason = "prefix_limit"
+	Budget        Reason = "budget"
+	TooSoon       Reason = "too_soon"      // the wait before a resend is not over
+	NoMoreSends   Reason = "no_more_sends" // of this challenge
+	GatewayDown   Reason = "gateway_unavailable"
+	NumberRefused Reason = "number_refused" // by the provider
+	BadNumber     Reason = "bad_number"
+	BadCountry    Reason = "country_not_allowed"
+	BadNumberType Reason = "number_type_not_allowed"
+
+	// Verifying.
+	WrongCode     Reason = "wrong_code"
+	MalformedCode Reason = "malformed_code"
+	ExpiredCode   Reason = "expired_code"
+	UsedUp        Reason = "tries_used_up"
+	AlreadyUsed   Reason = "already_used"
+	LockedOut     Reason = "locked"
+	Disabled      Reason = "disabled"
+	BadToken      Reason = "bad_token" // the form is of another session
+
+	// Endings.
+	Logout    Reason = "logout"
+	AppLogout Reason = "application_logout"
+	Cancelled Reason = "cancelled"
+	SameUser  Reason = "same_user"        // signed in again, no new code
+	NoFactor  Reason = "no_second_factor" // let in by policy
+)
+
+// Event is one decision. It never holds a code, number, token, cookie or password.
+type Event struct {
+	Name   Name
+	Reason Reason
+	// App names the gate; Rule the login rule; User the application's name of
+	// the user; Session a keyed hash that tells sessions apart.
+	App, Rule, User, Session string
+	// Detail is for the operator, e.g. the masked number or the provider.
+	Detail string
+	Err    error
+}
+
+// Sink takes events. The request's context carries what a log line needs.
+type Sink func(ctx context.Context, e Event)

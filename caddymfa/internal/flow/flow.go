@@ -1,0 +1,155 @@
+// Package flow is the way of a login: begin, judge, issue, verify, release,
+// end. Each transition is one function. The doors (gate, portal) call them and
+// write what they return.
+package flow
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/caddymfa/caddymfa/caddymfa/internal/account"
+	"github.com/caddymfa/caddymfa/caddymfa/internal/challenge"
+	"github.com/caddymfa/caddymfa/caddymfa/internal/event"
+	"github.com/caddymfa/caddymfa/caddymfa/internal/jar"
+	"github.com/caddymfa/caddymfa/caddymfa/internal/keyring"
+	"github.com/caddymfa/caddymfa/caddymfa/internal/limit"
+	"github.com/caddymfa/caddymfa/caddymfa/internal/phone"
+	"github.com/caddymfa/caddymfa/caddymfa/internal/session"
+	"github.com/caddymfa/caddymfa/caddymfa/internal/sms"
+	"github.com/caddymfa/caddymfa/caddymfa/internal/store"
+	"github.com/caddymfa/caddymfa/caddymfa/internal/upstream"
+)
+
+// Flow is what all gates share. It is safe for concurrent use.
+type Flow struct {
+	Sessions  *session.Table
+	Store     store.Store
+	Accounts  *account.Book
+	Limits    *limit.Counter
+	Directory Directory // nil when none is configured
+	SMS       sms.Sender
+	Texts     *sms.Templates
+	Phones    phone.Policy
+	Codes     challenge.Rules
+	Events    event.Sink
+
+	attempts, tokens, refs *keyring.Key
+}
+
+// Directory finds a user's number. The name is compared folded.
+type Directory interface {
+	// Number returns the E.164 number of a user, or "" when it knows none.
+	Number(ctx context.Context, user string) (string, error)
+}
+
+// Open derives the flow's own keys.
+func (f *Flow) Open(ring *keyring.Ring) {
+	f.attempts, f.tokens, f.refs = ring.Key("request"), ring.Key("token"), ring.Key("ref")
+}
+
+// Policy says who owes a second factor.
+type Policy string
+
+// The policies.
+const (
+	Required Policy = "required" // everybody
+	Optional Policy = "optional" // who has a number
+	Off      Policy = "off"      // nobody: the gate still keeps the cookies
+)
+
+// Enroll says where numbers come from.
+type Enroll string
+
+// The ways to enrol.
+const (
+	Self          Enroll = "self"      // the user names the number at the first login
+	FromDirectory Enroll = "directory" // only the directory's numbers
+)
+
+// Gate is the configuration of one gate, as far as the flow needs it, for one
+// host.
+type Gate struct {
+	session.Gate
+	// App names the application on pages and in texts, and scopes accounts.
+	App string
+	// Host is the name of the site without port: the one texts are bound to.
+	Host    string
+	Policy  Policy
+	Enroll  Enroll
+	Cookies *jar.Policy
+	// Credentials are request headers that stand for a login.
+	Credentials []string
+	// AllowRedirect are foreign hosts that a withheld redirect may name.
+	AllowRedirect []string
+	// MaxReply bounds a withheld answer in bytes.
+	MaxReply int64
+	// Next is the application.
+	Next *upstream.Own
+}
+
+// Call is one request as the flow sees it.
+type Call struct {
+	R *http.Request
+	// URL is the address as the browser sees it.
+	URL *url.URL
+	// Network is where the client comes from, see limit.Network.
+	Network string
+	// Secure: the browser sees TLS.
+	Secure bool
+	// Navigation: the answer will be a page, not the result of a script's call.
+	Navigation bool
+	// Session and State are what the request's handle is worth.
+	Session *session.Session
+	State   session.State
+}
+
+// emit completes an event and hands it on.
+func (f *Flow) emit(ctx context.Context, g *Gate, s *session.Session, e event.Event) {
+	e.App = g.App
+	if s != nil {
+		e.Session = f.refs.Ref("session", string(s.ID[:]))
+		if e.User == "" {
+			e.User = s.User
+		}
+	}
+	f.Events(ctx, e)
+}
+
+// Token is the SecondFactorAuthenticationToken of a session, in the form of a
+// UUID because typed clients insist on it. It is derived from the session's id,
+// which only the browser's handle holds: 122 bits that are not stored.
+func (f *Flow) Token(g *Gate, s *session.Session) string {
+	m := f.tokens.MAC("second factor", g.ID, string(s.ID[:]))
+	m[6], m[8] = m[6]&0x0f|0x80, m[8]&0x3f|0x80 // RFC 9562 5.8: version 8, the variant of the RFC
+	return fmt.Sprintf("%x-%x-%x-%x-%x", m[:4], m[4:6], m[6:8], m[8:10], m[10:16])
+}
+
+// Challenge reads the challenge of a pending session.
+func (f *Flow) Challenge(s *session.Session) (challenge.State, error) {
+	var c challenge.State
+	if s.Level != session.Pending {
+		return c, session.ErrGone
+	}
+	if err := json.Unmarshal(s.Record.Challenge, &c); err != nil {
+		return c, fmt.Errorf("challenge: %w", err)
+	}
+	return c, nil
+}
+
+func encode(v any) []byte {
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic(err) // our own types
+	}
+	return b
+}
+
+// detached runs a transition to its end although the client has hung up: what
+// was counted or taken must be written all the same.
+func detached(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), d)
+}

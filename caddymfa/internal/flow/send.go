@@ -1,0 +1,205 @@
+package flow
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/caddymfa/caddymfa/caddymfa/internal/challenge"
+	"github.com/caddymfa/caddymfa/caddymfa/internal/event"
+	"github.com/caddymfa/caddymfa/caddymfa/internal/limit"
+	"github.com/caddymfa/caddymfa/caddymfa/internal/phone"
+	"github.com/caddymfa/caddymfa/caddymfa/internal/session"
+	"github.com/caddymfa/caddymfa/caddymfa/internal/sms"
+)
+
+// sendTime bounds the hand-over of one text to all providers together.
+const sendTime = 15 * time.Second
+
+// Sending is what came of a wish for a text.
+type Sending struct {
+	Reason event.Reason
+	// After is how long to wait before another wish, where that helps.
+	After time.Duration
+}
+
+// Resend sends the code of a pending session again, or a new one when it has
+// expired. It extends and resets nothing.
+func (f *Flow) Resend(ctx context.Context, g *Gate, c *Call) (*session.Session, Sending, error) {
+	ctx, cancel := detached(ctx, sendTime+5*time.Second)
+	defer cancel()
+	return f.send(ctx, g, c, c.Session, func(st challenge.State) challenge.State { return st })
+}
+
+// SetNumber takes the number of a user who has none yet and sends the code
+// there. input is what a person typed.
+func (f *Flow) SetNumber(ctx context.Context, g *Gate, c *Call, input string) (*session.Session, Sending, error) {
+	ctx, cancel := detached(ctx, sendTime+5*time.Second)
+	defer cancel()
+	st, err := f.Challenge(c.Session)
+	if err != nil {
+		return nil, Sending{}, err
+	}
+	if !st.Enrol {
+		// A number that exists is not changed during a login (attack F6).
+		return c.Session, Sending{Reason: event.Denied}, nil
+	}
+	n, err := phone.Parse(input, f.region())
+	if err == nil {
+		err = f.Phones.Check(n)
+	}
+	if err != nil {
+		reason := event.BadNumber
+		switch {
+		case errors.Is(err, phone.ErrCountry):
+			reason = event.BadCountry
+		case errors.Is(err, phone.ErrType):
+			reason = event.BadNumberType
+		}
+		f.emit(ctx, g, c.Session, event.Event{Name: event.Send, Reason: reason})
+		return c.Session, Sending{Reason: reason}, nil
+	}
+	return f.send(ctx, g, c, c.Session, func(st challenge.State) challenge.State { return st.SetNumber(n.E164()) })
+}
+
+// region is the country that a number without country code is read in.
+func (f *Flow) region() string {
+	if len(f.Phones.Countries) == 1 {
+		return f.Phones.Countries[0]
+	}
+	return ""
+}
+
+// send counts, writes and hands over a text, in this order: a crash between
+// any two steps costs a text, never a limit.
+func (f *Flow) send(ctx context.Context, g *Gate, c *Call, s *session.Session, change func(challenge.State) challenge.State) (*session.Session, Sending, error) {
+	now, err := f.Store.Now(ctx)
+	if err != nil {
+		return nil, Sending{}, err
+	}
+	standing, err := f.Accounts.Standing(ctx, g.App, s.User)
+	if err != nil {
+		return nil, Sending{}, err
+	}
+	if standing.Locked {
+		return s, Sending{Reason: lockReason(standing.Disabled)}, nil
+	}
+
+	var st challenge.State
+	var soon *Sending
+	sent, err := f.Sessions.Update(ctx, &g.Gate, s, func(r session.Record) (session.Record, error) {
+		was, err := f.Challenge(&session.Session{ID: s.ID, Record: r})
+		if err != nil {
+			return r, err
+		}
+		if wait, more := was.Wait(f.Codes, now); !more || wait > 0 {
+			soon = &Sending{Reason: event.TooSoon, After: wait}
+			if !more {
+				soon.Reason = event.NoMoreSends
+			}
+			return r, errNotNow
+		}
+		st = change(was).Send(f.Codes, now)
+		r.Challenge = encode(st)
+		return r, nil
+	})
+	if errors.Is(err, errNotNow) {
+		f.emit(ctx, g, s, event.Event{Name: event.Send, Reason: soon.Reason})
+		return s, *soon, nil
+	} else if err != nil {
+		return nil, Sending{}, err
+	}
+
+	result := f.hand(ctx, g, c, sent, st)
+	if result.Reason != event.Sent {
+		sent, err = f.Sessions.Update(ctx, &g.Gate, sent, func(r session.Record) (session.Record, error) {
+			cur, err := f.Challenge(&session.Session{ID: s.ID, Record: r})
+			if err != nil {
+				return r, err
+			}
+			if cur.Sends == st.Sends {
+				cur.Failed = result.Reason
+				r.Challenge = encode(cur)
+			}
+			return r, nil
+		})
+		if err != nil {
+			return nil, Sending{}, err
+		}
+	}
+	return sent, result, nil
+}
+
+var errNotNow = errors.New("not now")
+
+// hand counts a text against the limits and gives it to the providers.
+func (f *Flow) hand(ctx context.Context, g *Gate, c *Call, s *session.Session, st challenge.State) Sending {
+	n, err := phone.Parse(st.Number, "")
+	if err == nil {
+		err = f.Phones.Check(n)
+	}
+	if err != nil { // a directory's number, or a country that was taken off the list
+		f.emit(ctx, g, s, event.Event{Name: event.Send, Reason: event.BadNumber, Err: err})
+		return Sending{Reason: event.BadNumber}
+	}
+	undo, err := f.Limits.Take(ctx, f.text(g, s, n, c.Network))
+	var ex *limit.Exceeded
+	switch {
+	case errors.As(err, &ex):
+		f.emit(ctx, g, s, event.Event{Name: event.Send, Reason: ex.Reason, Detail: n.Masked()})
+		return Sending{Reason: ex.Reason, After: ex.After}
+	case err != nil:
+		f.emit(ctx, g, s, event.Event{Name: event.Send, Reason: event.StoreDown, Err: err})
+		return Sending{Reason: event.StoreDown}
+	}
+	ctx, cancel := context.WithTimeout(ctx, sendTime)
+	defer cancel()
+	text := f.Texts.Render(f.Texts.Match(st.Lang), sms.Vars{
+		Code: st.Code, App: g.App, Minutes: int(f.Codes.Lifetime / time.Minute), Host: g.Host,
+	})
+	receipt, err := f.SMS.Send(ctx, sms.Message{To: n.E164(), Text: text, Validity: f.Codes.Lifetime})
+	if err == nil {
+		f.emit(ctx, g, s, event.Event{Name: event.Send, Reason: event.Sent, Detail: n.Masked() + " by " + receipt.Provider})
+		return Sending{Reason: event.Sent}
+	}
+	result := Sending{Reason: event.GatewayDown}
+	var se *sms.Error
+	if errors.As(err, &se) {
+		if se.Kind == sms.Refused {
+			result.Reason = event.NumberRefused
+		}
+		if !se.Sent {
+			undo(context.WithoutCancel(ctx))
+		}
+	}
+	f.emit(ctx, g, s, event.Event{Name: event.Send, Reason: result.Reason, Detail: n.Masked(), Err: err})
+	return result
+}
+
+func (f *Flow) text(g *Gate, s *session.Session, n phone.Number, network string) limit.Text {
+	return limit.Text{App: g.App, User: s.User, Number: n.E164(), Prefix: n.Prefix(), Network: network}
+}
+
+// tell warns the owner of a number that somebody with the password has used up
+// the tries. It counts like any text.
+func (f *Flow) tell(ctx context.Context, g *Gate, c *Call, s *session.Session, st challenge.State) {
+	if st.Enrol {
+		return // nobody has proven this number
+	}
+	n, err := phone.Parse(st.Number, "")
+	if err != nil {
+		return
+	}
+	undo, err := f.Limits.Take(ctx, f.text(g, s, n, c.Network))
+	if err != nil {
+		return
+	}
+	text := f.Texts.Notice(f.Texts.Match(st.Lang), sms.Vars{App: g.App})
+	if _, err := f.SMS.Send(ctx, sms.Message{To: n.E164(), Text: text, Validity: time.Hour}); err != nil {
+		undo(context.WithoutCancel(ctx))
+		f.emit(ctx, g, s, event.Event{Name: event.Send, Reason: event.GatewayDown, Detail: "lock notice", Err: err})
+		return
+	}
+	f.emit(ctx, g, s, event.Event{Name: event.Send, Reason: event.Sent, Detail: "lock notice " + strings.TrimSpace(n.Masked())})
+}

@@ -1,0 +1,349 @@
+package gate
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/caddymfa/caddymfa/caddymfa/internal/event"
+	"github.com/caddymfa/caddymfa/caddymfa/internal/intake"
+	"github.com/caddymfa/caddymfa/caddymfa/internal/jar"
+	"github.com/caddymfa/caddymfa/caddymfa/internal/limit"
+	"github.com/caddymfa/caddymfa/caddymfa/internal/match"
+	"github.com/caddymfa/caddymfa/caddymfa/internal/session"
+	"github.com/caddymfa/caddymfa/caddymfa/internal/upstream"
+)
+
+// verified forwards the request of a verified session with its jar.
+func (g *Gate) verified(v *visit) (event.Reason, error) {
+	s := v.call.Session
+	if s.Deliver != "" && v.call.Navigation && v.r.Method == http.MethodGet && s.Deliver == v.in.URL.RequestURI() {
+		if done, reason := g.deliver(v); done {
+			return reason, nil
+		}
+	}
+	now := time.Now()
+	logout := g.logout(v)
+	ctx, release := g.Flow.Sessions.Attach(v.r.Context(), &v.site.Gate, s)
+	defer release()
+	r := v.r.WithContext(ctx)
+	upstream.Dress(r, v.site.Cookies.Up(v.r.Header["Cookie"], &s.Jar, v.in.URL.Path, true, now), v.site.Credentials, true)
+	if g.Rules.Covers(&v.target) {
+		intake.StripOverrides(r.Header) // a login must not hide behind another method
+	}
+	v.in.Announce(s.Level, s.User, s.VerifiedAt)
+
+	h := &head{g: g, v: v, s: s, logout: logout, given: len(v.w.Header()["Set-Cookie"])}
+	tap := &upstream.Tap{W: v.w, OnHead: h.verified}
+	err := v.next(tap, r)
+	if err == nil && tap.Status() == 0 {
+		tap.WriteHeader(http.StatusOK)
+	}
+	dropTrailers(v.w.Header())
+	if tap.Dropped() {
+		return h.dropped(), nil
+	}
+	return event.OK, err
+}
+
+// deliver shows the page that was withheld, once.
+func (g *Gate) deliver(v *visit) (bool, event.Reason) {
+	rel, err := g.Flow.Delivery(v.r.Context(), v.site, v.call.Session)
+	switch {
+	case errors.Is(err, session.ErrGone):
+		return false, "" // it was collected: the application answers
+	case err != nil:
+		return true, g.storeDown(v, err)
+	}
+	for _, line := range rel.Copies {
+		v.w.Header().Add("Set-Cookie", line)
+	}
+	rel.Reply.Write(v.w)
+	return true, event.OK
+}
+
+// logout finds the entry that a request may end the session by.
+func (g *Gate) logout(v *visit) *Logout {
+	for i := range g.Logouts {
+		l := &g.Logouts[i]
+		if !l.Method(v.r.Method) || !l.Path(v.target.Path) && !l.Spelt(v.target.Spellings) || !l.Loose(v.r, v.params(), intake.Fold) {
+			continue
+		}
+		if l.JSON != nil {
+			if f, reason := g.read(v); reason != "" || !jsonIs(f, l.JSON) {
+				continue
+			}
+		}
+		return l
+	}
+	return nil
+}
+
+// forwardLoginFlow forwards what belongs to signing in, with the anonymous jar.
+func (g *Gate) forwardLoginFlow(v *visit, e *opening) event.Reason {
+	s := v.call.Session // nil or anonymous
+	var before jar.Jar
+	if s != nil {
+		before = s.Jar
+	}
+	g.expireOld(v, s)
+	h := &head{g: g, v: v, s: s, given: len(v.w.Header()["Set-Cookie"]), loginPage: e.loginPage && v.call.Navigation}
+	return g.forwardBefore(v, e, v.site.Cookies.Up(v.r.Header["Cookie"], &before, v.in.URL.Path, false, time.Now()), h, h.anonymous)
+}
+
+// forwardPublic forwards without anything that could log somebody in.
+func (g *Gate) forwardPublic(v *visit, e *opening) event.Reason {
+	h := &head{g: g, v: v, given: len(v.w.Header()["Set-Cookie"])}
+	return g.forwardBefore(v, e, "", h, h.public)
+}
+
+// forwardBefore forwards a request of somebody who is not verified.
+func (g *Gate) forwardBefore(v *visit, e *opening, cookies string, h *head, onHead func(int, http.Header) bool) event.Reason {
+	if err := intake.CheckTarget(v.r); err != nil {
+		return g.refuse(v, event.Ambiguous)
+	}
+	if e.entry != nil && e.restricts {
+		v.r.URL.RawQuery = e.entry.Keep(v.params(), e.also...)
+	}
+	upstream.Dress(v.r, cookies, v.site.Credentials, false)
+	intake.StripOverrides(v.r.Header)
+	v.in.Announce(session.Anonymous, "", time.Time{})
+	tap := &upstream.Tap{W: v.w, OnHead: onHead}
+	err := v.next(tap, v.r)
+	if err == nil && tap.Status() == 0 {
+		tap.WriteHeader(http.StatusOK)
+	}
+	dropTrailers(v.w.Header())
+	switch {
+	case tap.Dropped():
+		return h.dropped()
+	case err != nil && tap.Status() == 0:
+		// Returned, the error would run the site's error routes, which lie
+		// outside the gate and may be the application.
+		return g.refuse(v, event.NoAnswer)
+	}
+	return event.OK
+}
+
+// expireOld takes away the session cookies that a browser still holds from the
+// time before the gate. They were never forwarded; without them a browser does
+// not send what it no longer needs (attack J10).
+func (g *Gate) expireOld(v *visit, s *session.Session) {
+	if s != nil || !v.call.Navigation {
+		return
+	}
+	for _, c := range v.r.Cookies() {
+		if slices.ContainsFunc(g.Session, func(re *regexp.Regexp) bool { return re.MatchString(c.Name) }) {
+			http.SetCookie(v.w, &http.Cookie{Name: c.Name, Path: "/", MaxAge: -1})
+		}
+	}
+}
+
+// dropTrailers keeps cookies out of the trailer section (attack A5).
+func dropTrailers(h http.Header) {
+	delete(h, http.TrailerPrefix+"Set-Cookie")
+	if len(h["Trailer"]) > 0 {
+		delete(h, "Set-Cookie")
+	}
+}
+
+// head handles the head of an answer that is about to pass.
+type head struct {
+	g      *Gate
+	v      *visit
+	s      *session.Session
+	logout *Logout
+	// given are the Set-Cookie lines that outer handlers had set: not the
+	// application's.
+	given     int
+	loginPage bool
+
+	reason event.Reason
+	err    error
+}
+
+// dropped answers in place of an answer that must not pass.
+func (h *head) dropped() event.Reason {
+	clearAnswer(h.v.w.Header())
+	if h.err != nil {
+		return h.g.storeDown(h.v, h.err)
+	}
+	return h.g.refuse(h.v, h.reason)
+}
+
+func (h *head) drop(reason event.Reason, err error) bool {
+	h.reason, h.err = reason, err
+	return false
+}
+
+// cookies takes the application's cookies out of the head.
+func (h *head) cookies(hd http.Header) []jar.Set {
+	lines := hd["Set-Cookie"]
+	if len(lines) <= h.given {
+		return nil
+	}
+	mine := lines[:h.given:h.given]
+	hd["Set-Cookie"] = lines[h.given:]
+	sets := upstream.TakeCookies(hd, h.v.in.URL.Path, time.Now())
+	if len(mine) > 0 {
+		hd["Set-Cookie"] = mine
+	}
+	if hd.Get("Cache-Control") == "" {
+		hd.Set("Cache-Control", "private")
+	}
+	return sets
+}
+
+// trapped holds the traps against the head. A hit ends the session: somebody
+// has logged in by a door that we do not know (attack J6).
+func (h *head) trapped(status int, hd http.Header, sets []jar.Set) bool {
+	if len(h.g.Traps) == 0 {
+		return false
+	}
+	before := &jar.Jar{}
+	if h.s != nil {
+		before = &h.s.Jar
+	}
+	hit, err := h.g.Traps.Any(context.Background(), &match.Answer{Status: status, Header: hd, Sets: sets, Jar: before, Trap: true})
+	if !hit && err == nil {
+		return false
+	}
+	h.g.Flow.Trap(h.v.r.Context(), h.v.site, h.s)
+	h.g.Flow.Sessions.ClearHandle(hd, &h.v.site.Gate, h.v.call.Secure)
+	return true
+}
+
+func (h *head) verified(status int, hd http.Header) bool {
+	sets := h.cookies(hd)
+	if h.trapped(status, hd, sets) {
+		return h.drop(event.TrapHit, nil)
+	}
+	if h.logout != nil {
+		out := status < 400
+		if h.logout.Answer != nil {
+			out, _ = h.logout.Answer.Any(h.v.r.Context(), &match.Answer{Status: status, Header: hd, Sets: sets, Jar: &h.s.Jar})
+		}
+		if out {
+			if err := h.g.Flow.End(h.v.r.Context(), h.v.site, h.s, event.AppLogout); err != nil {
+				return h.drop(event.StoreDown, err)
+			}
+			h.g.Flow.Sessions.ClearHandle(hd, &h.v.site.Gate, h.v.call.Secure)
+			return true
+		}
+	}
+	return h.keep(hd, sets)
+}
+
+// keep writes the cookies into the session's jar, before the first byte of the
+// answer leaves, and gives the browser a handle of the new version.
+func (h *head) keep(hd http.Header, sets []jar.Set) bool {
+	if len(sets) == 0 {
+		return true
+	}
+	now := time.Now()
+	base := h.s.Jar
+	ours, changes, err := base.Apply(sets, now)
+	if err != nil {
+		return h.drop(event.Unreadable, nil)
+	}
+	if len(changes) > 0 {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(h.v.r.Context()), 5*time.Second)
+		defer cancel()
+		s, err := h.g.Flow.Sessions.Update(ctx, &h.v.site.Gate, h.s, func(rec session.Record) (session.Record, error) {
+			rec.Jar = jar.Merge(base, ours, rec.Jar)
+			return rec, nil
+		})
+		switch {
+		case errors.Is(err, session.ErrGone), errors.Is(err, session.ErrTaken):
+			return true // the session ended meanwhile: its cookies are nobody's
+		case err != nil:
+			return h.drop(event.StoreDown, err)
+		}
+		h.s = s
+		h.g.Flow.Sessions.SetHandle(hd, &h.v.site.Gate, s, h.v.call.Secure)
+	}
+	for _, set := range sets {
+		if h.v.site.Cookies.Down(set) {
+			hd.Add("Set-Cookie", set.Line())
+		}
+	}
+	return true
+}
+
+func (h *head) anonymous(status int, hd http.Header) bool {
+	sets := h.cookies(hd)
+	if h.trapped(status, hd, sets) {
+		return h.drop(event.TrapHit, nil)
+	}
+	if h.loginPage && h.loops(status, hd) {
+		return h.drop(event.LoginLoop, nil)
+	}
+	if h.s != nil || len(sets) == 0 {
+		return h.keep(hd, sets)
+	}
+	fresh, changes, err := (jar.Jar{}).Apply(sets, time.Now())
+	if err != nil || len(changes) == 0 {
+		return err == nil || h.drop(event.Unreadable, nil)
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(h.v.r.Context()), 5*time.Second)
+	defer cancel()
+	var full *limit.Exceeded
+	if err := h.g.Flow.Limits.Visitor(ctx, h.v.call.Network); errors.As(err, &full) {
+		return h.drop(event.TooManyVisitors, nil)
+	} else if err != nil {
+		return h.drop(event.StoreDown, err)
+	}
+	s, err := h.g.Flow.Sessions.Create(ctx, &h.v.site.Gate, session.Record{Level: session.Anonymous, Jar: fresh})
+	if err != nil {
+		return h.drop(event.StoreDown, err)
+	}
+	h.g.Flow.Sessions.SetHandle(hd, &h.v.site.Gate, s, h.v.call.Secure)
+	for _, set := range sets {
+		if h.v.site.Cookies.Down(set) {
+			hd.Add("Set-Cookie", set.Line())
+		}
+	}
+	return true
+}
+
+func (h *head) public(status int, hd http.Header) bool {
+	sets := h.cookies(hd)
+	if h.trapped(status, hd, sets) {
+		return h.drop(event.TrapHit, nil)
+	}
+	return true
+}
+
+// loops reports whether the login page sends the visitor to a page that would
+// only send him back.
+func (h *head) loops(status int, hd http.Header) bool {
+	if status < 300 || status > 399 {
+		return false
+	}
+	to, err := h.v.in.URL.Parse(hd.Get("Location"))
+	if err != nil || to.Host != "" && to.Host != h.v.r.Host || strings.HasPrefix(to.Path, h.g.Prefix+"/") {
+		return false
+	}
+	there := *h.v
+	req := h.v.r.Clone(context.Background())
+	req.Method, req.URL = http.MethodGet, to
+	there.r, there.target, there.query = req, target(req), nil
+	return h.g.loginFlow(&there) == nil && h.g.public(&there) == nil
+}
+
+// clearAnswer takes everything of a refused answer out of the head that is
+// about to be written for another. What outer handlers set goes with it, but
+// for what protects the site as a whole.
+func clearAnswer(h http.Header) {
+	for name := range h {
+		switch name {
+		case "Strict-Transport-Security", "Server", "Alt-Svc", "Set-Cookie":
+		default:
+			delete(h, name)
+		}
+	}
+}

@@ -1,0 +1,108 @@
+package gate
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/caddymfa/caddymfa/caddymfa/internal/event"
+	"github.com/caddymfa/caddymfa/caddymfa/internal/intake"
+	"github.com/caddymfa/caddymfa/caddymfa/internal/match"
+)
+
+// opening is why a request may be forwarded before verification.
+type opening struct {
+	entry *match.Entry
+	// restricts: parameters that the entry does not name are not forwarded,
+	// except also.
+	restricts bool
+	also      []string
+	loginPage bool
+}
+
+// opens holds an entry that opens something against a request. A path counts
+// only in its canonical form: where two servers could read it in two ways, the
+// application's reading is not known (attack C1).
+func (g *Gate) opens(v *visit, e *match.Entry) bool {
+	if !v.target.Canonical || !e.Method(v.r.Method) || !e.Path(v.target.Path) || !e.Strict(v.params()) {
+		return false
+	}
+	if len(e.Headers) > 0 && !slices.ContainsFunc(e.Headers, func(h string) bool { return len(v.r.Header.Values(h)) == 1 }) {
+		return false
+	}
+	if e.JSON == nil {
+		return true
+	}
+	f, reason := g.read(v)
+	if reason != "" || f.JSONState(e.JSON.Name) != intake.Exact {
+		return false
+	}
+	text, ok := f.JSONText(e.JSON.Name)
+	return ok && (e.JSON.Value == "" || text == e.JSON.Value)
+}
+
+// loginFlow finds what lets a request through with the anonymous jar.
+func (g *Gate) loginFlow(v *visit) *opening {
+	for _, e := range g.LoginFlow {
+		if g.opens(v, e) {
+			return &opening{entry: e, restricts: len(e.Query) > 0}
+		}
+	}
+	if l := g.LoginPage; l != nil && g.opens(v, l.Entry) {
+		o := &opening{entry: l.Entry, restricts: len(l.Entry.Query) > 0 || l.Next != "", loginPage: true}
+		if l.Next != "" {
+			o.also = []string{l.Next}
+		}
+		return o
+	}
+	return nil
+}
+
+// public finds what lets a request through without cookies and credentials.
+func (g *Gate) public(v *visit) *opening {
+	for _, e := range g.Public {
+		if g.opens(v, e) {
+			return &opening{entry: e, restricts: len(e.Query) > 0}
+		}
+	}
+	if g.PublicAssets && asset(v) {
+		return &opening{}
+	}
+	return nil
+}
+
+// assetTypes are the endings of what a login page is made of. Nothing here is
+// ever forwarded with a cookie, so an application that guards such a file
+// refuses it itself.
+var assetTypes = []string{
+	".css", ".js", ".mjs", ".map", ".png", ".jpg", ".jpeg", ".gif", ".svg", ".webp", ".avif", ".ico", ".woff", ".woff2", ".ttf", ".otf", ".eot",
+}
+
+func asset(v *visit) bool {
+	if v.r.Method != http.MethodGet && v.r.Method != http.MethodHead || !v.target.Canonical {
+		return false
+	}
+	i := strings.LastIndexByte(v.target.Path, '.')
+	return i >= 0 && slices.Contains(assetTypes, v.target.Path[i:])
+}
+
+// loginURL is where signing in begins, for a visitor who wanted next.
+func (g *Gate) loginURL(next string) string {
+	l := g.LoginPage
+	query := l.Query
+	if l.Next != "" && next != "" && len(next) <= maxNext {
+		if query != "" {
+			query += "&"
+		}
+		query += escape(l.Next) + "=" + escape(next)
+	}
+	if query != "" {
+		query = "?" + query
+	}
+	return l.Path + query
+}
+
+// maxNext bounds the address that is handed to the login page, in bytes.
+const maxNext = 2048
+
+var _ = event.OK

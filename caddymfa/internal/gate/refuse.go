@@ -1,0 +1,187 @@
+package gate
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/caddymfa/caddymfa/caddymfa/internal/event"
+	"github.com/caddymfa/caddymfa/caddymfa/internal/login"
+	"github.com/caddymfa/caddymfa/caddymfa/internal/page"
+	"github.com/caddymfa/caddymfa/caddymfa/internal/session"
+)
+
+// portal hands a request to our own routes.
+func (g *Gate) portal(v *visit) event.Reason {
+	g.announce(v)
+	g.Portal(v.w, v.site, v.call)
+	return event.OK
+}
+
+// attempt runs a login and writes what came of it.
+func (g *Gate) attempt(v *visit, rule *login.Rule) event.Reason {
+	out, err := g.Flow.Login(v.r.Context(), v.site, v.call, rule, v.form)
+	if err != nil {
+		return g.storeDown(v, err)
+	}
+	h := v.w.Header()
+	switch {
+	case out.Session != nil:
+		g.Flow.Sessions.SetHandle(h, &v.site.Gate, out.Session, v.call.Secure)
+	case out.Reason != event.InProgress && v.call.State != session.NoHandle:
+		g.Flow.Sessions.ClearHandle(h, &v.site.Gate, v.call.Secure)
+	}
+	switch out.Reason {
+	case event.OK:
+		out.Reply.Write(v.w)
+		return event.OK
+	case event.Pending:
+		if v.call.Navigation {
+			g.seeOther(v, g.Prefix)
+			return event.Pending
+		}
+		v.call.Session, v.call.State = out.Session, session.Live
+		return g.challenge(v)
+	}
+	return g.refuse(v, out.Reason)
+}
+
+// owed answers a request of somebody who owes the code.
+func (g *Gate) owed(v *visit) event.Reason {
+	g.announce(v)
+	g.emit(v, event.Pending)
+	switch {
+	case framed(v.r):
+		g.page(v, http.StatusForbidden, page.View{Kind: page.Frame})
+	case v.call.Navigation:
+		g.seeOther(v, g.Prefix)
+	default:
+		return g.challenge(v)
+	}
+	return event.Pending
+}
+
+// challenge answers a program that the second factor is owed.
+func (g *Gate) challenge(v *visit) event.Reason {
+	st, err := g.Flow.Challenge(v.call.Session)
+	if err != nil {
+		full, loadErr := g.Flow.Sessions.Reload(v.r.Context(), &v.site.Gate, v.call.Session)
+		if loadErr != nil {
+			return g.refuse(v, event.UnknownHandle)
+		}
+		if st, err = g.Flow.Challenge(full); err != nil {
+			return g.refuse(v, event.UnknownHandle)
+		}
+		v.call.Session = full
+	}
+	page.WriteChallenge(v.w, http.StatusForbidden, page.Challenge{
+		Token: g.Flow.Token(v.site, v.call.Session), Expires: v.call.Session.ExpiresAt,
+		Number: st.Number, Verified: !st.Enrol, Sent: st.Sends > 0 && st.Failed == "", ID: st.ID, Base: g.Prefix,
+	})
+	return event.Pending
+}
+
+// closed answers a request that no row of the table lets through.
+func (g *Gate) closed(v *visit) event.Reason {
+	if v.call.State == session.Attempting {
+		return g.refuse(v, event.InProgress)
+	}
+	reason := event.Anonymous
+	if v.call.State == session.Unknown {
+		reason = event.UnknownHandle
+	}
+	if !v.call.Navigation {
+		return g.refuse(v, reason)
+	}
+	if v.r.Method != http.MethodGet && v.r.Method != http.MethodHead {
+		return g.refuse(v, event.NotSent)
+	}
+	if framed(v.r) {
+		g.emit(v, reason)
+		g.page(v, http.StatusUnauthorized, page.View{Kind: page.Frame})
+		return reason
+	}
+	g.expireOld(v, v.call.Session)
+	g.emit(v, reason)
+	g.seeOther(v, g.loginURL(v.in.URL.RequestURI()))
+	return reason
+}
+
+// framed reports whether a navigation happens inside a frame of a page.
+func framed(r *http.Request) bool {
+	switch r.Header.Get("Sec-Fetch-Dest") {
+	case "iframe", "frame", "embed", "object":
+		return true
+	}
+	return false
+}
+
+// status is the HTTP status of a refusal.
+func status(reason event.Reason) int {
+	switch reason {
+	case event.Anonymous, event.UnknownHandle, event.NotSent:
+		return http.StatusUnauthorized
+	case event.Ambiguous, event.LoginByGet:
+		return http.StatusBadRequest
+	case event.Denied, event.CrossSite, event.TrapHit, event.NoNumber, event.NoUser, event.LockedOut, event.Disabled:
+		return http.StatusForbidden
+	case event.InProgress:
+		return http.StatusConflict
+	case event.TooManyVisitors:
+		return http.StatusTooManyRequests
+	case event.NoAnswer, event.Unreadable, event.NoVerdict, event.LoginLoop:
+		return http.StatusBadGateway
+	}
+	return http.StatusServiceUnavailable
+}
+
+// refuse writes a refusal: a page for a person, JSON for a program.
+func (g *Gate) refuse(v *visit, reason event.Reason) event.Reason {
+	g.emit(v, reason)
+	code := status(reason)
+	if code == http.StatusUnauthorized {
+		v.w.Header().Set("WWW-Authenticate", "MFA") // RFC 9110 15.5.2: a 401 names a scheme
+	}
+	if !v.call.Navigation {
+		page.WriteError(v.w, code, reason)
+		return reason
+	}
+	g.page(v, code, page.View{Kind: page.Message, Reason: reason})
+	return reason
+}
+
+func (g *Gate) storeDown(v *visit, err error) event.Reason {
+	g.Flow.Events(v.r.Context(), event.Event{Name: event.StoreFailed, Reason: event.StoreDown, App: v.site.App, Err: err})
+	v.w.Header().Set("Retry-After", "5")
+	return g.refuse(v, event.StoreDown)
+}
+
+func (g *Gate) page(v *visit, code int, view page.View) {
+	view.App, view.Base, view.Login = v.site.App, g.Prefix, g.loginURL("")
+	g.Pages.Write(v.w, v.r, code, view)
+}
+
+func (g *Gate) seeOther(v *visit, to string) {
+	v.w.Header().Set("Location", to)
+	v.w.Header().Set("Cache-Control", "no-store")
+	v.w.WriteHeader(http.StatusSeeOther)
+}
+
+func (g *Gate) emit(v *visit, reason event.Reason) {
+	e := event.Event{Name: event.Refused, Reason: reason, App: v.site.App}
+	if v.call.Session != nil {
+		e.User = v.call.Session.User
+	}
+	g.Flow.Events(v.r.Context(), e)
+}
+
+func (g *Gate) announce(v *visit) {
+	if s := v.call.Session; s != nil && v.call.State == session.Live {
+		v.in.Announce(s.Level, s.User, s.VerifiedAt)
+		return
+	}
+	v.in.Announce(session.None, "", time.Time{})
+}
+
+func escape(s string) string { return strings.ReplaceAll(url.QueryEscape(s), "+", "%20") }

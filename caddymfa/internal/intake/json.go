@@ -1,0 +1,142 @@
+package intake
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+)
+
+const maxDepth = 32
+
+// strictJSON reads one JSON text. Decoders disagree on keys that stand twice or
+// differ by case only, on what follows the text, and on bytes that are no UTF-8
+// (RFC 8259 4 and 8.1): all of that is refused.
+func strictJSON(text []byte) (any, error) {
+	if !utf8.Valid(text) || bytes.HasPrefix(text, []byte("\ufeff")) {
+		return nil, bad("json_encoding")
+	}
+	if len(bytes.TrimSpace(text)) == 0 {
+		return nil, nil
+	}
+	d := json.NewDecoder(bytes.NewReader(text))
+	d.UseNumber()
+	fields := 0
+	v, err := value(d, 0, &fields)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return nil, bad("json_trailing")
+	}
+	return v, nil
+}
+
+const maxJSONFields = 10_000
+
+func value(d *json.Decoder, depth int, fields *int) (any, error) {
+	if *fields++; depth > maxDepth || *fields > maxJSONFields {
+		return nil, bad("json_too_large")
+	}
+	t, err := d.Token()
+	if err != nil {
+		return nil, bad("json")
+	}
+	delim, ok := t.(json.Delim)
+	if !ok {
+		return t, nil
+	}
+	if delim == '[' {
+		list := []any{}
+		for d.More() {
+			v, err := value(d, depth+1, fields)
+			if err != nil {
+				return nil, err
+			}
+			list = append(list, v)
+		}
+		_, err := d.Token()
+		return list, err
+	}
+	object, seen := map[string]any{}, map[string]bool{}
+	for d.More() {
+		k, err := d.Token()
+		if err != nil {
+			return nil, bad("json")
+		}
+		key := k.(string) //nolint:forcetypeassert // the decoder gives no other key
+		if f := FoldUser(key); seen[f] {
+			return nil, bad("json_duplicate_key")
+		} else {
+			seen[f] = true
+		}
+		if object[key], err = value(d, depth+1, fields); err != nil {
+			return nil, err
+		}
+	}
+	if _, err := d.Token(); err != nil {
+		return nil, bad("json")
+	}
+	return object, nil
+}
+
+// JSONState says how the value at a dotted path stands in a JSON body. A key
+// that differs by case only is Ambiguous.
+func (f *Form) JSONState(path string) State {
+	_, state := f.at(path)
+	return state
+}
+
+// JSONText is the value at a dotted path: strings as they are, numbers and
+// booleans as text.
+func (f *Form) JSONText(path string) (string, bool) {
+	v, state := f.at(path)
+	if state != Exact {
+		return "", false
+	}
+	switch leaf := v.(type) {
+	case string:
+		return leaf, true
+	case json.Number:
+		return leaf.String(), true
+	case bool:
+		return strconv.FormatBool(leaf), true
+	}
+	return "", false
+}
+
+func (f *Form) at(path string) (any, State) {
+	if f.Kind != JSONBody {
+		return nil, Absent
+	}
+	v, state := f.json, Exact
+	for step := range strings.SplitSeq(path, ".") {
+		switch node := v.(type) {
+		case map[string]any:
+			next, ok := node[step]
+			if !ok {
+				for k, other := range node {
+					if FoldUser(k) == FoldUser(step) {
+						next, ok, state = other, true, Ambiguous
+					}
+				}
+			}
+			if !ok {
+				return nil, Absent
+			}
+			v = next
+		case []any:
+			i, err := strconv.Atoi(step)
+			if err != nil || i < 0 || i >= len(node) {
+				return nil, Absent
+			}
+			v = node[i]
+		default:
+			return nil, Absent
+		}
+	}
+	return v, state
+}

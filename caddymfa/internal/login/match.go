@@ -1,0 +1,194 @@
+package login
+
+import (
+	"net/http"
+	"slices"
+
+	"github.com/caddymfa/caddymfa/caddymfa/internal/event"
+	"github.com/caddymfa/caddymfa/caddymfa/internal/intake"
+)
+
+// Request is a request as rules see it.
+type Request struct {
+	*http.Request
+	// Path is cleaned and in lower case; Spellings are all paths that some
+	// server could take it for (attack C1). Canonical: there is only one.
+	Path      string
+	Spellings []string
+	Canonical bool
+}
+
+// Rules are a gate's login rules, in order.
+type Rules []*Rule
+
+// Candidate reports whether the request may be a login, so that its body must
+// be read. It is cheap: most requests are none.
+func (rs Rules) Candidate(q *Request) bool {
+	for _, r := range rs {
+		if r.candidate(q) {
+			return true
+		}
+	}
+	return false
+}
+
+func (r *Rule) candidate(q *Request) bool {
+	if !r.covers(q) {
+		return false
+	}
+	// Without a query, a body or a method of the rule there is nothing that
+	// could carry a password.
+	return q.URL.RawQuery != "" || slices.Contains(r.Methods, q.Method) || q.ContentLength != 0
+}
+
+// Covers reports whether a rule is for the request's path, whatever it carries.
+func (rs Rules) Covers(q *Request) bool {
+	return slices.ContainsFunc(rs, func(r *Rule) bool { return r.covers(q) })
+}
+
+func (r *Rule) covers(q *Request) bool {
+	return r.AnyPath || r.paths.Match(q.Path) || r.paths.Any(q.Spellings)
+}
+
+// Match finds the rule of a login request. A reason other than "" means that
+// the request could be a login and must not be forwarded: it can be read in two
+// ways, or carries a password where none belongs.
+func (rs Rules) Match(q *Request, f *intake.Form) (*Rule, event.Reason) {
+	for _, r := range rs {
+		if !r.candidate(q) {
+			continue
+		}
+		is, reason := r.match(q, f)
+		if reason != "" {
+			return r, reason
+		}
+		if is {
+			return r, ""
+		}
+	}
+	return nil, ""
+}
+
+func (r *Rule) match(q *Request, f *intake.Form) (bool, event.Reason) {
+	method := slices.Contains(r.Methods, q.Method)
+	if method && f.Kind == intake.Opaque && !r.AnyPath {
+		return false, event.Ambiguous // a body at a login's address that we cannot read
+	}
+	switch {
+	case r.JSON != nil:
+		has, clear := r.hasJSON(f)
+		if !has {
+			return false, ""
+		}
+		if !clear {
+			return false, event.Ambiguous
+		}
+	case len(r.Fields) > 0:
+		has, clear := hasFields(f, r.Fields)
+		if !has {
+			return false, ""
+		}
+		if !clear {
+			return false, event.Ambiguous
+		}
+	case !method:
+		// The login's address by another method is the login page, unless it
+		// carries the fields of a login (attack J5).
+		if r.carries(f) {
+			return false, event.LoginByGet
+		}
+		return false, ""
+	}
+	if !method {
+		return false, event.LoginByGet
+	}
+	if !q.Canonical && !r.AnyPath {
+		return false, event.Ambiguous
+	}
+	for _, field := range r.fieldsOfRequest() {
+		if _, state := f.Lookup(intake.Any, field); state == intake.Ambiguous {
+			return false, event.Ambiguous // attacks F5, J3, J4
+		}
+	}
+	if r.User != nil && r.User.Source == JSON && f.JSONState(r.User.Name) == intake.Ambiguous {
+		return false, event.Ambiguous
+	}
+	return true, ""
+}
+
+// hasFields reports whether all names are there as applications fold names, and
+// whether each is there once and spelt exactly.
+func hasFields(f *intake.Form, names []string) (has, clear bool) {
+	clear = true
+	for _, name := range names {
+		switch _, state := f.Lookup(intake.Any, name); state {
+		case intake.Absent:
+			return false, false
+		case intake.Ambiguous:
+			clear = false
+		}
+	}
+	return true, clear
+}
+
+func (r *Rule) hasJSON(f *intake.Form) (has, clear bool) {
+	switch f.JSONState(r.JSON.Name) {
+	case intake.Absent:
+		return false, false
+	case intake.Ambiguous:
+		return true, false
+	}
+	if r.JSON.Value == "" {
+		return true, true
+	}
+	v, ok := f.JSONText(r.JSON.Name)
+	return ok && v == r.JSON.Value, true
+}
+
+// fieldsOfRequest are the form fields that say who logs in, and with what.
+func (r *Rule) fieldsOfRequest() []string {
+	var names []string
+	if r.User != nil && (r.User.Source == Form || r.User.Source == Query) {
+		names = append(names, r.User.Name)
+	}
+	if r.Password != nil && r.Password.Source == Form {
+		names = append(names, r.Password.Name)
+	}
+	return names
+}
+
+func (r *Rule) carries(f *intake.Form) bool {
+	return slices.ContainsFunc(r.fieldsOfRequest(), func(name string) bool {
+		_, state := f.Lookup(intake.Any, name)
+		return state != intake.Absent
+	})
+}
+
+// RequestUser reads the user's name of the request, folded. It is "" when the
+// rule reads it elsewhere or it is not there. It says who wants to be logged
+// in, not who was.
+func (r *Rule) RequestUser(f *intake.Form) string {
+	if r.User == nil || !r.User.Source.ofRequest() {
+		return ""
+	}
+	var value string
+	switch r.User.Source {
+	case Form, Query:
+		from := intake.Body
+		if r.User.Source == Query {
+			from = intake.Query
+		}
+		v, state := f.Lookup(from, r.User.Name)
+		if state != intake.Exact {
+			return ""
+		}
+		value = v
+	case JSON:
+		v, ok := f.JSONText(r.User.Name)
+		if !ok {
+			return ""
+		}
+		value = v
+	}
+	return intake.FoldUser(cut(r.user, value))
+}

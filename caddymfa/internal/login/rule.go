@@ -1,0 +1,207 @@
+// Package login knows logins: whether a request is one, who it is for, and
+// whether the application accepted it.
+package login
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+
+	"github.com/caddymfa/caddymfa/caddymfa/internal/match"
+)
+
+// Config is one login block.
+type Config struct {
+	// Name tells rules apart in logs and lets a Caddyfile replace a preset's.
+	Name string `json:"name,omitempty"`
+	// Methods of a login request. Default POST. GET must be named.
+	Methods []string `json:"methods,omitempty"`
+	// Paths are path matchers; AnyPath matches all, by the fields alone.
+	Paths   []string `json:"paths,omitempty"`
+	AnyPath bool     `json:"any_path,omitempty"`
+	// Fields must all be in the request, in query or body.
+	Fields []string `json:"fields,omitempty"`
+	// JSON must be in a JSON body.
+	JSON *match.Pair `json:"json,omitempty"`
+	// User says where the user's name is.
+	User *User `json:"user,omitempty"`
+	// Password names the field of the password.
+	Password *Field `json:"password,omitempty"`
+	// Identity asks the application who is logged in. It is the judge.
+	Identity *Identity `json:"identity,omitempty"`
+	// Success and Failure are lines of conditions on the answer; Failure wins.
+	Success [][]match.Condition `json:"success,omitempty"`
+	Failure [][]match.Condition `json:"failure,omitempty"`
+}
+
+// Source is where a name is read.
+type Source string
+
+// The sources. Those of the answer, and a constant, are the application's or
+// the operator's word; those of the request are the client's.
+const (
+	Form         Source = "form"
+	Query        Source = "query"
+	JSON         Source = "json"
+	AnswerCookie Source = "answer_cookie"
+	AnswerHeader Source = "answer_header"
+	AnswerJSON   Source = "answer_json"
+	Constant     Source = "constant"
+)
+
+func (s Source) ofRequest() bool { return s == Form || s == Query || s == JSON }
+
+// User says where the user's name is.
+type User struct {
+	Source Source `json:"source"`
+	// Name of the field, cookie or header, the dotted path in JSON, or the
+	// constant itself.
+	Name string `json:"name"`
+	// Pattern cuts the name out of the value: the first group, or the match.
+	Pattern string `json:"pattern,omitempty"`
+}
+
+// Field is a form field or a dotted path of a JSON body.
+type Field struct {
+	Source Source `json:"source"`
+	Name   string `json:"name"`
+}
+
+// Identity is a page of the application that names the user who is logged in.
+type Identity struct {
+	// Path is asked for by GET, with the cookies of the login; it may have a query.
+	Path string `json:"path"`
+	// Pattern is a regular expression with one group: the user's name in the page.
+	Pattern string `json:"pattern,omitempty"`
+	// JSON is the dotted path of the name, instead of Pattern.
+	JSON string `json:"json,omitempty"`
+}
+
+// Rule is a compiled Config. It is safe for concurrent use.
+type Rule struct {
+	Config
+	paths            match.Paths
+	user, identity   *regexp.Regexp
+	success, failure match.Lines
+}
+
+// Compile checks a rule. What it refuses would let wrong passwords through the
+// judge, or could never match.
+func (c Config) Compile() (*Rule, error) {
+	r := &Rule{Config: c}
+	if len(r.Methods) == 0 {
+		r.Methods = []string{"POST"}
+	}
+	for _, m := range r.Methods {
+		if m != strings.ToUpper(m) {
+			return nil, fmt.Errorf("method %q: write it in capitals", m)
+		}
+	}
+	var err error
+	switch {
+	case len(c.Paths) == 0 && !c.AnyPath:
+		return nil, errors.New("which requests are logins? Name a path, or any_path together with fields")
+	case len(c.Paths) > 0 && c.AnyPath:
+		return nil, errors.New("path and any_path together: any_path alone covers every path")
+	case c.AnyPath && len(c.Fields) == 0 && c.JSON == nil:
+		return nil, errors.New("any_path needs fields or json, or every request would be a login")
+	case c.JSON != nil && len(c.Fields) > 0:
+		return nil, errors.New("fields and json together: a body is either a form or JSON")
+	}
+	if r.paths, err = match.ParsePaths(c.Paths); err != nil {
+		return nil, err
+	}
+	if err := r.compileUser(); err != nil {
+		return nil, err
+	}
+	if err := r.compileIdentity(); err != nil {
+		return nil, err
+	}
+	if r.success, err = match.Compile(c.Success); err != nil {
+		return nil, fmt.Errorf("success: %w", err)
+	}
+	if r.failure, err = match.Compile(c.Failure); err != nil {
+		return nil, fmt.Errorf("failure: %w", err)
+	}
+	return r, r.sound()
+}
+
+func (r *Rule) compileUser() (err error) {
+	u := r.User
+	if u == nil {
+		return nil
+	}
+	switch u.Source {
+	case Form, Query, JSON, AnswerHeader, AnswerJSON, Constant:
+	case AnswerCookie:
+		if _, err := regexp.Compile(u.Name); err != nil {
+			return fmt.Errorf("user: cookie name: %w", err)
+		}
+	default:
+		return fmt.Errorf("user: %q is no source: use form, query, json, answer_cookie, answer_header, answer_json or constant", u.Source)
+	}
+	if u.Name == "" {
+		return errors.New("user: the name is missing")
+	}
+	if u.Pattern == "" {
+		return nil
+	}
+	if r.user, err = regexp.Compile(u.Pattern); err != nil {
+		return fmt.Errorf("user: %w", err)
+	}
+	if r.user.NumSubexp() > 1 {
+		return errors.New("user: the regular expression has several groups: one group is the name, use (?:…) for the others")
+	}
+	return nil
+}
+
+func (r *Rule) compileIdentity() (err error) {
+	id := r.Identity
+	if id == nil {
+		return nil
+	}
+	switch {
+	case !strings.HasPrefix(id.Path, "/") || strings.HasPrefix(id.Path, "//"):
+		return fmt.Errorf("identity: path %q must start with one slash", id.Path)
+	case (id.Pattern == "") == (id.JSON == ""):
+		return errors.New("identity: give a regular expression with one group, or json and a path")
+	case id.JSON != "":
+		return nil
+	}
+	if r.identity, err = regexp.Compile(id.Pattern); err != nil {
+		return fmt.Errorf("identity: %w", err)
+	}
+	if r.identity.NumSubexp() != 1 {
+		return fmt.Errorf("identity: the regular expression has %d groups: exactly one must hold the user's name", r.identity.NumSubexp())
+	}
+	return nil
+}
+
+// sound refuses success lines that an application's answer to a wrong password
+// can fulfil as well (design, section 4).
+func (r *Rule) sound() error {
+	if r.Identity != nil {
+		return nil
+	}
+	if len(r.Success) == 0 {
+		return errors.New("nothing tells a right password from a wrong one: give identity, or success with a cookie, json, header or body condition")
+	}
+	for _, line := range r.Success {
+		ok := false
+		for _, c := range line {
+			ok = ok || c.Sound()
+		}
+		if !ok {
+			return errors.New("this success line also holds for wrong passwords in many applications, which answer them with the same status, redirect or changed cookies: " +
+				"add a cookie, json, header or body condition or a next with a body to it, or give identity; otherwise texts would go out for wrong passwords")
+		}
+	}
+	return nil
+}
+
+// Names reports whether the user is named by the application or the operator,
+// not by the request alone.
+func (r *Rule) Names() bool {
+	return r.Identity != nil || r.User != nil && !r.User.Source.ofRequest()
+}

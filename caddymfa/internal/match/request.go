@@ -1,0 +1,120 @@
+package match
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+)
+
+// Request is the configuration of an entry that matches requests. Different
+// words must all hold, several values of a word are alternatives.
+type Request struct {
+	// Methods; none means GET and HEAD, "*" any.
+	Methods []string `json:"methods,omitempty"`
+	// Paths are path matchers, see Path.
+	Paths []string `json:"paths"`
+	// Query are parameters that must be there, each once; a value, if given,
+	// must be equal. An entry with parameters forwards no others before login.
+	Query []Param `json:"query,omitempty"`
+	// JSON is a value in a JSON body, at a dotted path.
+	JSON *Pair `json:"json,omitempty"`
+	// Headers are header fields of which one must be there.
+	Headers []string `json:"headers,omitempty"`
+}
+
+// Param is a query parameter: a name, and a value unless any will do.
+type Param struct {
+	Name  string  `json:"name"`
+	Value *string `json:"value,omitempty"`
+}
+
+// Entry is a compiled Request.
+type Entry struct {
+	methods []string
+	paths   Paths
+	Request
+}
+
+// Compile checks the entry.
+func (q Request) Compile() (*Entry, error) {
+	if len(q.Paths) == 0 {
+		return nil, fmt.Errorf("an entry needs a path")
+	}
+	paths, err := ParsePaths(q.Paths)
+	if err != nil {
+		return nil, err
+	}
+	e := &Entry{paths: paths, Request: q}
+	for _, m := range q.Methods {
+		if m != strings.ToUpper(m) {
+			return nil, fmt.Errorf("method %q: write it in capitals", m)
+		}
+		e.methods = append(e.methods, m)
+	}
+	if len(e.methods) == 0 {
+		e.methods = []string{http.MethodGet, http.MethodHead}
+	}
+	return e, nil
+}
+
+// Method reports whether the entry is for this method.
+func (e *Entry) Method(m string) bool {
+	return slices.Contains(e.methods, m) || e.methods[0] == "*"
+}
+
+// Path reports whether the entry covers a cleaned, lower-case path.
+func (e *Entry) Path(clean string) bool { return e.paths.Match(clean) }
+
+// Spelt reports whether the entry covers one of the spellings of a path.
+func (e *Entry) Spelt(spellings []string) bool { return e.paths.Any(spellings) }
+
+// Strict reports whether the parameters are there, each exactly once. It is
+// for entries that open something.
+func (e *Entry) Strict(q url.Values) bool {
+	for _, p := range e.Query {
+		v := q[p.Name]
+		if len(v) != 1 || (p.Value != nil && v[0] != *p.Value) {
+			return false
+		}
+	}
+	return true
+}
+
+// Loose reports whether some reading of the request has the parameters and
+// headers. It is for entries that shut something: name folds a parameter's name
+// as applications do.
+func (e *Entry) Loose(r *http.Request, q url.Values, fold func(string) string) bool {
+	for _, p := range e.Query {
+		found := false
+		for name, values := range q {
+			if fold(name) != fold(p.Name) {
+				continue
+			}
+			found = found || p.Value == nil || slices.ContainsFunc(values, func(v string) bool { return strings.EqualFold(v, *p.Value) })
+		}
+		if !found {
+			return false
+		}
+	}
+	if len(e.Headers) == 0 {
+		return true
+	}
+	return slices.ContainsFunc(e.Headers, func(h string) bool { return len(r.Header.Values(h)) > 0 })
+}
+
+// Keep returns the query with the entry's own parameters only, in their order.
+// An entry without parameters keeps all.
+func (e *Entry) Keep(q url.Values, also ...string) string {
+	kept := url.Values{}
+	for _, p := range e.Query {
+		kept[p.Name] = q[p.Name]
+	}
+	for _, name := range also {
+		if v, ok := q[name]; ok {
+			kept[name] = v
+		}
+	}
+	return kept.Encode()
+}

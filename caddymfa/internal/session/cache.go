@@ -1,0 +1,69 @@
+package session
+
+import (
+	"sync"
+	"time"
+)
+
+// cache is a node's copies of records, at most a second old. It saves the
+// decoding of a record for a page's many requests; it is no second truth: a
+// copy that is older than the handle's version is not used.
+//
+// Copies die within a second, so dropping all of a shard that is full is as
+// good as any order of use and needs no list.
+type cache struct{ shards [16]cacheShard }
+
+const shardSize = 1024 // copies; 16 shards of them are some 32 MiB at 2 KiB each
+
+type cacheShard struct {
+	mu sync.Mutex
+	m  map[ID]cached
+}
+
+type cached struct {
+	s  *Session
+	at time.Time
+}
+
+func newCache() *cache {
+	c := &cache{}
+	for i := range c.shards {
+		c.shards[i].m = make(map[ID]cached)
+	}
+	return c
+}
+
+func (c *cache) shard(id ID) *cacheShard { return &c.shards[id[0]%16] }
+
+func (c *cache) get(id ID, version uint64) (*Session, bool) {
+	sh := c.shard(id)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	e, ok := sh.m[id]
+	if !ok || e.s.Version < version || time.Since(e.at) > freshness {
+		return nil, false
+	}
+	return e.s, true
+}
+
+// put keeps the newer of two copies: a slow reader must not bring back what a
+// writer has replaced.
+func (c *cache) put(s *Session) {
+	sh := c.shard(s.ID)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	if e, ok := sh.m[s.ID]; ok && e.s.Version > s.Version {
+		return
+	}
+	if len(sh.m) >= shardSize {
+		clear(sh.m)
+	}
+	sh.m[s.ID] = cached{s, time.Now()}
+}
+
+func (c *cache) drop(id ID) {
+	sh := c.shard(id)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	delete(sh.m, id)
+}

@@ -1,0 +1,97 @@
+package session
+
+import (
+	"encoding/base64"
+	"encoding/binary"
+	"net/http"
+	"strings"
+)
+
+// handle is the content of the browser's cookie: which session, and which
+// version of its jar the browser has seen.
+type handle struct {
+	id      ID
+	version uint64
+}
+
+// maxHandle bounds the cookie before anything is decoded; a real one has 114
+// characters.
+const maxHandle = 160
+
+const handleForm = "1" // one letter before the seal, for the day another form is needed
+
+func (t *Table) sealHandle(gate string, h handle) string {
+	plain := binary.BigEndian.AppendUint64(append(make([]byte, 0, 40), h.id[:]...), h.version)
+	return handleForm + base64.RawURLEncoding.EncodeToString(t.handles.Seal(gate, plain))
+}
+
+func (t *Table) openHandle(gate, value string) (handle, bool) {
+	if len(value) > maxHandle || !strings.HasPrefix(value, handleForm) {
+		return handle{}, false
+	}
+	sealed, err := base64.RawURLEncoding.Strict().DecodeString(value[len(handleForm):])
+	if err != nil {
+		return handle{}, false
+	}
+	plain, err := t.handles.Open(gate, sealed)
+	if err != nil || len(plain) != len(ID{})+8 {
+		return handle{}, false
+	}
+	var h handle
+	copy(h.id[:], plain)
+	h.version = binary.BigEndian.Uint64(plain[len(h.id):])
+	return h, true
+}
+
+// Cookie is the handle's cookie: its name over TLS carries the __Host- prefix,
+// so that neither a subdomain nor plain HTTP can plant one (RFC 6265bis 4.1.3.2).
+// The plain name is never read over TLS.
+type Cookie struct {
+	name string
+}
+
+// NewCookie names the cookie "mfa", or "mfa-<suffix>" where a host has several gates.
+func NewCookie(suffix string) Cookie {
+	if suffix == "" {
+		return Cookie{"mfa"}
+	}
+	return Cookie{"mfa-" + suffix}
+}
+
+const hostPrefix = "__Host-"
+
+// Name is the cookie's name for a browser that sees TLS, or does not.
+func (c Cookie) Name(secure bool) string {
+	if secure {
+		return hostPrefix + c.name
+	}
+	return c.name
+}
+
+// read returns the one value of our cookie. Two cookies of our name are
+// ambiguous: then there is none.
+func (c Cookie) read(r *http.Request, secure bool) (string, bool) {
+	name, found, value := c.Name(secure), false, ""
+	for _, line := range r.Header["Cookie"] {
+		for line != "" {
+			var pair string
+			pair, line, _ = strings.Cut(line, ";")
+			k, v, ok := strings.Cut(strings.TrimLeft(pair, " \t"), "=")
+			if !ok || k != name {
+				continue
+			}
+			if found {
+				return "", false
+			}
+			value, found = strings.TrimRight(v, " \t"), true
+		}
+	}
+	return value, found
+}
+
+func (c Cookie) set(w http.Header, value string, secure bool, maxAge int) {
+	w.Add("Set-Cookie", (&http.Cookie{
+		Name: c.Name(secure), Value: value, Path: "/", Secure: secure, HttpOnly: true,
+		SameSite: http.SameSiteLaxMode, MaxAge: maxAge,
+	}).String())
+}

@@ -1,0 +1,83 @@
+// Package session keeps what the gate knows about a browser: one record, one
+// key, one version, one time to live, bound to one gate. The browser holds a
+// sealed handle and nothing else.
+package session
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"time"
+
+	"github.com/caddymfa/caddymfa/caddymfa/internal/jar"
+)
+
+// Level says what a session may do. There is exactly one at a time, and every
+// value that is none of these opens nothing.
+type Level string
+
+const (
+	// None is the level of a client without a living session.
+	None Level = ""
+	// Anonymous holds the application's cookies from before a login.
+	Anonymous Level = "anonymous"
+	// Pending has given the right password and owes the code.
+	Pending Level = "pending"
+	// Verified has given both.
+	Verified Level = "verified"
+	// busy marks a session that a login attempt has taken out, and done one
+	// whose attempt has ended. Both open nothing; they only let the same
+	// request, sent twice, have the same outcome.
+	busy Level = "busy"
+	done Level = "done"
+)
+
+// ID names a session. It is secret: it is sealed in the handle, never stored.
+type ID [32]byte
+
+func newID() (id ID) {
+	_, _ = rand.Read(id[:]) // crypto/rand never fails since Go 1.24
+	return id
+}
+
+// key is where the record of id is stored. The hash keeps the ids, from which
+// the keys that seal the records are derived, out of the store.
+func (id ID) key() string {
+	h := sha256.Sum256(append([]byte("caddymfa session "), id[:]...))
+	return "s:" + base64.RawURLEncoding.EncodeToString(h[:])
+}
+
+// Record is what is stored of a session, sealed. A Record that was loaded is
+// shared between requests: it is never changed, only replaced.
+type Record struct {
+	Level Level   `json:"l"`
+	Jar   jar.Jar `json:"j,omitzero"`
+	// User is the name the application knows the user by (pending, verified).
+	User string `json:"u,omitempty"`
+	// Tried is a keyed hash of the name of the last failed attempt (anonymous).
+	Tried string `json:"t,omitempty"`
+	// Challenge belongs to the room of that name (pending).
+	Challenge []byte `json:"c,omitempty"`
+	// Reply is the withheld answer, sealed once more with the challenge's token (pending).
+	Reply []byte `json:"r,omitempty"`
+	// VerifiedAt is when the code was right; ExpiresAt the end of a verified
+	// session, which activity does not move; SeenAt its last use, to a minute.
+	VerifiedAt time.Time `json:"v,omitzero"`
+	SeenAt     time.Time `json:"s,omitzero"`
+	ExpiresAt  time.Time `json:"e,omitzero"`
+
+	// Deliver is the address at which a withheld page waits, see Leave (verified).
+	Deliver string `json:"d,omitempty"`
+
+	// Attempt is the keyed hash of the request that took the session (busy,
+	// done); Outcome what came of it (done).
+	Attempt []byte `json:"a,omitempty"`
+	Outcome []byte `json:"o,omitempty"`
+}
+
+// Session is a loaded record with its id and version.
+type Session struct {
+	ID      ID
+	Version uint64
+	Record
+}

@@ -1,0 +1,359 @@
+package session
+
+import (
+	"context"
+	"crypto/subtle"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/caddymfa/caddymfa/caddymfa/internal/keyring"
+	"github.com/caddymfa/caddymfa/caddymfa/internal/store"
+)
+
+// Lifetimes that are not configured.
+const (
+	// AnonymousTTL is how long the cookies from before a login are kept.
+	AnonymousTTL = 15 * time.Minute
+	// AttemptTTL is how long a login attempt may take, and how long its outcome
+	// waits for the same request sent twice.
+	AttemptTTL = 60 * time.Second
+	// freshness is the greatest age of a node's copy of a record: what another
+	// node has ended works here no longer than that.
+	freshness = time.Second
+	// seenEvery is how often the last use is written.
+	seenEvery = time.Minute
+)
+
+// Errors that callers decide by; any other error means that the store failed.
+var (
+	// ErrGone: the session has ended, or is no longer what it was.
+	ErrGone = errors.New("session: gone")
+	// ErrTaken: a login attempt holds the session.
+	ErrTaken = errors.New("session: taken by a login attempt")
+)
+
+// Gate is what a session is bound to, and how long it lives there.
+type Gate struct {
+	// ID names app and host: a handle of one gate opens no other.
+	ID     string
+	Cookie Cookie
+	// Idle and Lifetime end a verified session; Lifetime is not extended by use.
+	Idle, Lifetime time.Duration
+}
+
+// State says what a client's handle is worth.
+type State int
+
+const (
+	// NoHandle: no cookie of ours, or none that was sealed here.
+	NoHandle State = iota
+	// Unknown: well sealed, but the store does not know the session any more.
+	Unknown
+	// Attempting: a login attempt has taken the session.
+	Attempting
+	// Live: the session is there.
+	Live
+)
+
+// Table is the sessions of one store. It is safe for concurrent use.
+type Table struct {
+	store            store.Store
+	handles, records *keyring.Key
+	ids              *keyring.Key
+	cache            *cache
+	live             *live
+}
+
+// NewTable opens a table over a store. Close it to stop its watcher.
+func NewTable(s store.Store, ring *keyring.Ring) *Table {
+	t := &Table{
+		store: s, handles: ring.Key("handle"), records: ring.Key("record"), ids: ring.Key("attempt"),
+		cache: newCache(),
+	}
+	t.live = newLive(t.alive)
+	return t
+}
+
+// Close stops the watcher of open streams; they stay open.
+func (t *Table) Close() { t.live.close() }
+
+// Load finds the session of a request. A handle that was not sealed here costs
+// no look-up. An error means that the store could not answer.
+func (t *Table) Load(ctx context.Context, g *Gate, r *http.Request, secure bool) (*Session, State, error) {
+	value, ok := g.Cookie.read(r, secure)
+	if !ok {
+		return nil, NoHandle, nil
+	}
+	h, ok := t.openHandle(g.ID, value)
+	if !ok {
+		return nil, NoHandle, nil
+	}
+	s, ok := t.cache.get(h.id, h.version)
+	if !ok {
+		var err error
+		if s, err = t.read(ctx, g.ID, h.id); errors.Is(err, ErrGone) {
+			return nil, Unknown, nil
+		} else if err != nil {
+			return nil, NoHandle, err
+		}
+		t.cache.put(s)
+	}
+	switch s.Level {
+	case Anonymous, Pending:
+		return s, Live, nil
+	case Verified:
+		if time.Since(s.SeenAt) >= seenEvery {
+			seen, err := t.Update(ctx, g, s, func(r Record) (Record, error) { r.SeenAt = time.Now(); return r, nil })
+			if errors.Is(err, ErrGone) || errors.Is(err, ErrTaken) {
+				return nil, Unknown, nil
+			} else if err != nil {
+				return nil, NoHandle, err
+			}
+			s = seen
+		}
+		return s, Live, nil
+	case busy, done:
+		return s, Attempting, nil
+	}
+	return nil, Unknown, nil
+}
+
+func bind(gate string, id ID) string { return gate + "\x00" + string(id[:]) }
+
+func (t *Table) read(ctx context.Context, gate string, id ID) (*Session, error) {
+	rec, err := t.store.Get(ctx, id.key())
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, ErrGone
+	} else if err != nil {
+		return nil, fmt.Errorf("session: read: %w", err)
+	}
+	plain, err := t.records.Open(bind(gate, id), rec.Value)
+	if err != nil {
+		return nil, ErrGone // sealed for another gate, or by a secret that has left the ring
+	}
+	s := &Session{ID: id, Version: rec.Version}
+	if err := json.Unmarshal(plain, &s.Record); err != nil {
+		return nil, ErrGone
+	}
+	return s, nil
+}
+
+func (t *Table) write(ctx context.Context, g *Gate, id ID, rec Record, ifVersion uint64, ttl time.Duration) (*Session, error) {
+	plain, err := json.Marshal(rec)
+	if err != nil {
+		return nil, fmt.Errorf("session: encode: %w", err)
+	}
+	v, err := t.store.Put(ctx, id.key(), t.records.Seal(bind(g.ID, id), plain), ifVersion,
+		store.Options{TTL: ttl, Volatile: rec.Level == Anonymous})
+	if err != nil {
+		return nil, err
+	}
+	s := &Session{ID: id, Version: v, Record: rec}
+	t.cache.put(s)
+	return s, nil
+}
+
+// ttl is how long a record may lie in the store from now on.
+func (t *Table) ttl(ctx context.Context, g *Gate, rec Record) (time.Duration, error) {
+	switch rec.Level {
+	case Anonymous:
+		return AnonymousTTL, nil
+	case busy, done:
+		return AttemptTTL, nil
+	case Pending, Verified:
+		now, err := t.store.Now(ctx)
+		if err != nil {
+			return 0, fmt.Errorf("session: clock: %w", err)
+		}
+		left := rec.ExpiresAt.Sub(now)
+		if rec.Level == Verified {
+			left = min(left, g.Idle)
+		}
+		if left <= 0 {
+			return 0, ErrGone
+		}
+		return left, nil
+	}
+	return 0, fmt.Errorf("session: level %q is not stored", rec.Level)
+}
+
+// Create makes a session under a new id. Pending and verified records must
+// carry ExpiresAt, by the store's clock.
+func (t *Table) Create(ctx context.Context, g *Gate, rec Record) (*Session, error) {
+	ttl, err := t.ttl(ctx, g, rec)
+	if err != nil {
+		return nil, err
+	}
+	s, err := t.write(ctx, g, newID(), rec, 0, ttl)
+	if err != nil {
+		return nil, fmt.Errorf("session: create: %w", err)
+	}
+	return s, nil
+}
+
+// Update replaces the record of s by change(record). When another request was
+// faster, change is applied to what that one wrote, as long as the level is
+// still the same; otherwise the session is ErrGone or ErrTaken. An error of
+// change ends the update and is returned as it is.
+func (t *Table) Update(ctx context.Context, g *Gate, s *Session, change func(Record) (Record, error)) (*Session, error) {
+	for range 16 {
+		rec, err := change(s.Record)
+		if err != nil {
+			return nil, err
+		}
+		ttl, err := t.ttl(ctx, g, rec)
+		if err != nil {
+			return nil, err
+		}
+		next, err := t.write(ctx, g, s.ID, rec, s.Version, ttl)
+		if err == nil {
+			return next, nil
+		}
+		if !errors.Is(err, store.ErrConflict) {
+			return nil, fmt.Errorf("session: write: %w", err)
+		}
+		fresh, err := t.read(ctx, g.ID, s.ID)
+		switch {
+		case err != nil:
+			return nil, err
+		case fresh.Level == busy || fresh.Level == done:
+			return nil, ErrTaken
+		case fresh.Level != s.Level:
+			return nil, ErrGone
+		}
+		s = fresh
+	}
+	return nil, errors.New("session: too many writers at once")
+}
+
+// Take takes a session out for a login attempt: from here on it opens nothing,
+// and a crash loses it. One of several takers wins; the others get ErrTaken.
+func (t *Table) Take(ctx context.Context, g *Gate, s *Session, attempt []byte) (*Session, error) {
+	taken, err := t.Update(ctx, g, s, func(Record) (Record, error) {
+		return Record{Level: busy, Attempt: attempt}, nil
+	})
+	if err == nil {
+		t.live.end(s.ID)
+	}
+	return taken, err
+}
+
+// TakeNew marks a login attempt of a client without a session. Its place is
+// derived from attempt, so that the same request of the same network sent
+// twice is one attempt.
+func (t *Table) TakeNew(ctx context.Context, g *Gate, attempt []byte) (*Session, error) {
+	s, err := t.write(ctx, g, t.attemptID(g, attempt), Record{Level: busy, Attempt: attempt}, 0, AttemptTTL)
+	if errors.Is(err, store.ErrConflict) {
+		return nil, ErrTaken
+	} else if err != nil {
+		return nil, fmt.Errorf("session: mark attempt: %w", err)
+	}
+	return s, nil
+}
+
+func (t *Table) attemptID(g *Gate, attempt []byte) (id ID) {
+	copy(id[:], t.ids.MAC("place", g.ID, string(attempt)))
+	return id
+}
+
+// Finish leaves the outcome of an attempt for the same request sent twice. The
+// session stays out.
+func (t *Table) Finish(ctx context.Context, g *Gate, taken *Session, outcome []byte) error {
+	_, err := t.write(ctx, g, taken.ID, Record{Level: done, Attempt: taken.Attempt, Outcome: outcome}, taken.Version, AttemptTTL)
+	if err != nil {
+		return fmt.Errorf("session: finish attempt: %w", err)
+	}
+	return nil
+}
+
+// Await waits for the outcome of the attempt that took the session of a
+// handle (s, which Load has found Attempting), or, without one, the attempt of
+// the same network (s is nil). It is ErrGone when another request took it, or
+// when the attempt ended without an outcome.
+func (t *Table) Await(ctx context.Context, g *Gate, s *Session, attempt []byte) ([]byte, error) {
+	id := t.attemptID(g, attempt)
+	if s != nil {
+		id = s.ID
+	}
+	for wait := 20 * time.Millisecond; ; wait = min(2*wait, 400*time.Millisecond) {
+		cur, err := t.read(ctx, g.ID, id)
+		switch {
+		case err != nil:
+			return nil, err
+		case cur.Level != busy && cur.Level != done, subtle.ConstantTimeCompare(cur.Attempt, attempt) != 1:
+			return nil, ErrGone
+		case cur.Level == done:
+			return cur.Outcome, nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(wait):
+		}
+	}
+}
+
+// DeliverTTL is how long a withheld page waits for its navigation.
+const DeliverTTL = 60 * time.Second
+
+// Leave lays something sealed beside a session, to be collected once.
+func (t *Table) Leave(ctx context.Context, g *Gate, s *Session, plain []byte) error {
+	_, err := t.store.Put(ctx, "d"+s.ID.key(), t.records.Seal("leave"+bind(g.ID, s.ID), plain), 0, store.Options{TTL: DeliverTTL})
+	if err != nil {
+		return fmt.Errorf("session: leave: %w", err)
+	}
+	return nil
+}
+
+// Collect takes what was left beside a session, or is ErrGone.
+func (t *Table) Collect(ctx context.Context, g *Gate, s *Session) ([]byte, error) {
+	rec, err := t.store.Take(ctx, "d"+s.ID.key())
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, ErrGone
+	} else if err != nil {
+		return nil, fmt.Errorf("session: collect: %w", err)
+	}
+	plain, err := t.records.Open("leave"+bind(g.ID, s.ID), rec.Value)
+	if err != nil {
+		return nil, ErrGone
+	}
+	return plain, nil
+}
+
+// End ends a session: at once on this node, within a second on all. Streams
+// that it holds open are closed.
+func (t *Table) End(ctx context.Context, s *Session) error {
+	t.cache.drop(s.ID)
+	t.live.end(s.ID)
+	err := t.store.Delete(ctx, s.ID.key())
+	t.cache.drop(s.ID)
+	if err != nil {
+		return fmt.Errorf("session: end: %w", err)
+	}
+	return nil
+}
+
+// SetHandle gives the browser the handle of s, in place of any other.
+func (t *Table) SetHandle(w http.Header, g *Gate, s *Session, secure bool) {
+	g.Cookie.set(w, t.sealHandle(g.ID, handle{s.ID, s.Version}), secure, 0)
+}
+
+// ClearHandle takes the handle away.
+func (t *Table) ClearHandle(w http.Header, g *Gate, secure bool) { g.Cookie.set(w, "", secure, -1) }
+
+// Attach ties a request to a session: the returned context ends with the
+// session, at the latest 5 s after another node ended it. Call release when
+// the request is over.
+func (t *Table) Attach(ctx context.Context, g *Gate, s *Session) (context.Context, func()) {
+	return t.live.attach(ctx, g.ID, s.ID)
+}
+
+// alive asks the store, past the cache, whether a session is still verified.
+// When the store cannot say, it is not.
+func (t *Table) alive(ctx context.Context, gate string, id ID) bool {
+	s, err := t.read(ctx, gate, id)
+	return err == nil && s.Level == Verified
+}

@@ -1,0 +1,66 @@
+// Package sms sends texts: the contract that providers fulfil, the order in
+// which they are tried, and the wording of a text.
+package sms
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// Message is one text to one phone.
+type Message struct {
+	// To is the receiver in E.164 form, e.g. +14155552671.
+	To string
+	// Text is the whole text, the origin-bound last line included.
+	Text string
+	// Validity is how long the text is of use. A provider that can drop a text
+	// which is still queued after that time should.
+	Validity time.Duration
+}
+
+// Receipt names an accepted text at its provider. It holds nothing secret.
+type Receipt struct {
+	Provider string // e.g. twilio
+	ID       string // the provider's id of the text, may be empty
+}
+
+// Sender hands a text to a provider. Send returns when the provider has
+// accepted or refused the text, or when ctx ends. Errors are *Error.
+type Sender interface {
+	Send(ctx context.Context, m Message) (Receipt, error)
+}
+
+// Kind says who can do something about a failed send.
+type Kind int
+
+const (
+	// Unavailable: the provider could not be reached, is overloaded or broken.
+	// Another provider, or the same one later, may accept the text.
+	Unavailable Kind = iota
+	// Refused: the provider will not send to this number (invalid, landline,
+	// opted out). Another number is needed.
+	Refused
+	// Misconfigured: credentials, sender or account are wrong. An operator is needed.
+	Misconfigured
+)
+
+// Error is a failed send. Its text holds no number, code or credential.
+type Error struct {
+	Provider string
+	Kind     Kind
+	// Code is the provider's own error code, e.g. 21211, or an HTTP status.
+	Code string
+	// RetryAfter is what the provider asked for; 0 if it did not say.
+	RetryAfter time.Duration
+	// Sent is true when the provider may have accepted the text although no
+	// answer arrived: trying again may deliver (and bill) it twice.
+	Sent bool
+	Err  error
+}
+
+func (e *Error) Error() string {
+	return fmt.Sprintf("%s did not accept the text (code %q): %v", e.Provider, e.Code, e.Err)
+}
+
+func (e *Error) Unwrap() error { return e.Err }

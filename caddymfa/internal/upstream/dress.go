@@ -1,0 +1,60 @@
+package upstream
+
+import (
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/caddymfa/caddymfa/caddymfa/internal/intake"
+	"github.com/caddymfa/caddymfa/caddymfa/internal/jar"
+)
+
+// Dress prepares the head of a request for the application, in place. cookies
+// is the whole Cookie header that it gets, "" for none.
+//
+// What stands for a login by itself is removed: Authorization, and the headers
+// that the operator named. So is what makes an application see another address
+// or method than the gate decided on (attacks C7, C8), and what a client could
+// use to take headers away on the next hop (attack D3). An upgrade passes only
+// to WebSocket, and only where the caller says so.
+func Dress(r *http.Request, cookies string, credentials []string, upgrade bool) {
+	h := r.Header
+	delete(h, "Authorization")
+	delete(h, "Proxy-Authorization")
+	for _, name := range credentials {
+		h.Del(name)
+	}
+	intake.StripRoutingHeaders(h)
+	if _, ok := h["Connection"]; ok || len(h["Upgrade"]) > 0 {
+		websocket := upgrade && len(h["Upgrade"]) == 1 && strings.EqualFold(h["Upgrade"][0], "websocket")
+		delete(h, "Connection")
+		delete(h, "Http2-Settings")
+		if websocket {
+			h["Connection"] = []string{"Upgrade"}
+		} else {
+			delete(h, "Upgrade")
+		}
+	}
+	if cookies == "" {
+		delete(h, "Cookie")
+	} else {
+		h["Cookie"] = []string{cookies}
+	}
+}
+
+// TakeCookies takes the application's cookies out of the head of its answer to
+// a request for path, as the browser sees the path.
+func TakeCookies(h http.Header, path string, now time.Time) []jar.Set {
+	lines := h["Set-Cookie"]
+	if len(lines) == 0 {
+		return nil
+	}
+	delete(h, "Set-Cookie")
+	sets := make([]jar.Set, 0, len(lines))
+	for _, line := range lines {
+		if s, ok := jar.Parse(line, path, now); ok {
+			sets = append(sets, s)
+		}
+	}
+	return sets
+}

@@ -1,0 +1,93 @@
+package upstream
+
+import (
+	"bufio"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+)
+
+// Tap lets an answer pass to the client, but shows its head to OnHead first.
+// When OnHead returns false nothing of the answer passes: neither head nor
+// body nor an upgrade, and the caller writes something else after the handler
+// has returned.
+//
+// 1xx answers are swallowed: a 103 may carry Set-Cookie, and nothing may leave
+// before the final head was seen.
+type Tap struct {
+	W http.ResponseWriter
+	// OnHead sees the final status and the live header map and may change it.
+	OnHead func(status int, h http.Header) bool
+
+	status  int
+	dropped bool
+}
+
+// Status is the final status, 0 while there was none.
+func (t *Tap) Status() int { return t.status }
+
+// Dropped reports whether OnHead refused the answer.
+func (t *Tap) Dropped() bool { return t.dropped }
+
+// Header is the live header map of the client's answer.
+func (t *Tap) Header() http.Header { return t.W.Header() }
+
+// WriteHeader shows the head and passes it on.
+func (t *Tap) WriteHeader(status int) {
+	if t.status != 0 || (status < 200 && status != http.StatusSwitchingProtocols) {
+		return
+	}
+	t.status = status
+	if !t.OnHead(status, t.W.Header()) {
+		t.dropped = true
+		return
+	}
+	t.W.WriteHeader(status)
+}
+
+func (t *Tap) Write(b []byte) (int, error) {
+	if t.status == 0 {
+		t.WriteHeader(http.StatusOK)
+	}
+	if t.dropped {
+		return len(b), nil
+	}
+	return t.W.Write(b)
+}
+
+// ReadFrom keeps the fast path of large answers and still shows the head.
+func (t *Tap) ReadFrom(r io.Reader) (int64, error) {
+	if t.status == 0 {
+		t.WriteHeader(http.StatusOK)
+	}
+	if t.dropped {
+		return io.Copy(io.Discard, r)
+	}
+	if rf, ok := t.W.(io.ReaderFrom); ok {
+		return rf.ReadFrom(r)
+	}
+	return io.Copy(struct{ io.Writer }{t.W}, r)
+}
+
+// FlushError passes a flush on. A flush before any write sends the head.
+func (t *Tap) FlushError() error {
+	if t.status == 0 {
+		t.WriteHeader(http.StatusOK)
+	}
+	if t.dropped {
+		return nil
+	}
+	return http.NewResponseController(t.W).Flush()
+}
+
+// Hijack hands the connection over, unless the answer was refused.
+func (t *Tap) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	if t.dropped {
+		return nil, nil, errors.New("the gate refused this upgrade")
+	}
+	return http.NewResponseController(t.W).Hijack()
+}
+
+// Unwrap gives [http.ResponseController] the other features of the client's writer.
+func (t *Tap) Unwrap() http.ResponseWriter { return t.W }

@@ -1,0 +1,11 @@
+// Command caddymfa is Caddy with its standard modules and the caddymfa module
+// built in: the same binary that xcaddy makes from xcaddy.txt, with the
+// versions pinned by this module's go.sum.
+package main
+
+import (
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+	_ "github.com/caddyserver/caddy/v2/modules/standard"
+)
+
+func main() { caddycmd.Main() }
