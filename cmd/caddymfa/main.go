@@ -6,6 +6,8 @@ package main
 import (
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	_ "github.com/caddyserver/caddy/v2/modules/standard"
+
+	_ "github.com/caddymfa/caddymfa/caddymfa"
 )
 
 func main() { caddycmd.Main() }

@@ -87,8 +87,6 @@ type Gate struct {
 	AllowRedirect []string
 	// MaxReply bounds a withheld answer in bytes.
 	MaxReply int64
-	// Next is the application.
-	Next *upstream.Own
 }
 
 // Call is one request as the flow sees it.
@@ -105,6 +103,8 @@ type Call struct {
 	// Session and State are what the request's handle is worth.
 	Session *session.Session
 	State   session.State
+	// Next is the application.
+	Next *upstream.Own
 }
 
 // emit completes an event and hands it on.
@@ -152,4 +152,19 @@ func encode(v any) []byte {
 // was counted or taken must be written all the same.
 func detached(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.WithoutCancel(ctx), d)
+}
+
+// Trap ends the session in which the application has logged somebody in by a
+// door that no rule knows. s may be nil. A store that cannot answer changes
+// nothing: what the application gave stays here.
+func (f *Flow) Trap(ctx context.Context, g *Gate, s *session.Session) {
+	ctx, cancel := detached(ctx, verifyTime)
+	defer cancel()
+	f.emit(ctx, g, s, event.Event{Name: event.Trap, Reason: event.TrapHit})
+	if s == nil {
+		return
+	}
+	if err := f.Sessions.End(ctx, s); err != nil {
+		f.emit(ctx, g, s, event.Event{Name: event.StoreFailed, Reason: event.StoreDown, Err: err})
+	}
 }

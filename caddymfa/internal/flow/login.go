@@ -131,7 +131,7 @@ func (f *Flow) attempt(ctx context.Context, g *Gate, c *Call, rule *login.Rule, 
 	ask := c.R.Clone(ctx)
 	upstream.Dress(ask, g.Cookies.Up(c.R.Header["Cookie"], &sent, c.URL.Path, false, now), g.Credentials, false)
 	intake.StripOverrides(ask.Header)
-	reply, err := upstream.Capture(g.Next.Next, ask, g.MaxReply)
+	reply, err := upstream.Capture(c.Next.Next, ask, g.MaxReply)
 	if err != nil {
 		reason := event.Unreadable
 		if errors.Is(err, upstream.ErrNoAnswer) {
@@ -173,7 +173,7 @@ func (f *Flow) attempt(ctx context.Context, g *Gate, c *Call, rule *login.Rule, 
 
 func (f *Flow) judge(ctx context.Context, g *Gate, c *Call, rule *login.Rule, reply *upstream.Reply, sets []jar.Set, before, after *jar.Jar) (login.Verdict, string, error) {
 	get := func(ctx context.Context, target string) (*upstream.Reply, error) {
-		return g.Next.Get(ctx, c.R, target, g.Cookies.Up(nil, after, pathOf(target), false, time.Now()))
+		return c.Next.Get(ctx, c.R, target, g.Cookies.Up(nil, after, pathOf(target), false, time.Now()))
 	}
 	answer := &match.Answer{Status: reply.Status, Header: reply.Header, Body: reply.Body, Sets: sets, Jar: before}
 	answer.Next = func(ctx context.Context) (*match.Answer, error) {

@@ -14,7 +14,6 @@ import (
 	"github.com/caddymfa/caddymfa/caddymfa/internal/jar"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/limit"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/login"
-	"github.com/caddymfa/caddymfa/caddymfa/internal/phone"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/session"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/upstream"
 )
@@ -133,7 +132,9 @@ func sentFrom(c *Call, g *Gate) string {
 
 // sameHost reports whether u names this site, whatever its port or scheme: an
 // application behind a gate often knows only its inner port.
-func (g *Gate) sameHost(u *url.URL) bool { return strings.EqualFold(strings.TrimSuffix(u.Hostname(), "."), g.Host) }
+func (g *Gate) sameHost(u *url.URL) bool {
+	return strings.EqualFold(strings.TrimSuffix(u.Hostname(), "."), g.Host)
+}
 
 // Release is a withheld answer on its way out.
 type Release struct {
@@ -207,5 +208,3 @@ func (f *Flow) orLimit(out Outcome, err error) (Outcome, error) {
 	}
 	return Outcome{}, err
 }
-
-var _ = phone.Policy{}

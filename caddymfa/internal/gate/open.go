@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/caddymfa/caddymfa/caddymfa/internal/event"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/intake"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/match"
 )
@@ -105,4 +104,5 @@ func (g *Gate) loginURL(next string) string {
 // maxNext bounds the address that is handed to the login page, in bytes.
 const maxNext = 2048
 
-var _ = event.OK
+// LoginURL is where signing in begins.
+func (g *Gate) LoginURL() string { return g.loginURL("") }

@@ -39,8 +39,8 @@ func (g *Gate) visit(w http.ResponseWriter, r *http.Request, in Input, next upst
 	v.call = &flow.Call{
 		R: r, URL: in.URL, Network: limit.Network(in.ClientIP),
 		Secure: in.Secure || g.SecureAlways, Navigation: navigation(r),
+		Next: &upstream.Own{Next: next, Prepare: g.Prepare, Limit: v.site.MaxReply},
 	}
-	v.site = v.site.Bind(&upstream.Own{Next: next, Prepare: g.Prepare, Limit: v.site.MaxReply})
 	if !ok || r.URL.Path == "" || r.URL.Path[0] != '/' {
 		return v, g.refuse(v, event.Ambiguous)
 	}

@@ -140,3 +140,12 @@ func mac(key []byte, parts ...string) []byte {
 	}
 	return h.Sum(nil)
 }
+
+// Fingerprints tell rings apart without naming a secret.
+func (r *Ring) Fingerprints() []string {
+	var out []string
+	for _, s := range r.secrets {
+		out = append(out, hex.EncodeToString(derive(s, "fingerprint", 16)))
+	}
+	return out
+}

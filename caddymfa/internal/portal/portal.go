@@ -4,11 +4,12 @@
 package portal
 
 import (
+	"crypto/subtle"
+	"math"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
-
-	"crypto/subtle"
 
 	"github.com/caddymfa/caddymfa/caddymfa/internal/event"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/flow"
@@ -377,3 +378,5 @@ func (p *Portal) seeOther(v *visit, to string) {
 	v.w.Header().Set("Cache-Control", "no-store")
 	v.w.WriteHeader(http.StatusSeeOther)
 }
+
+func seconds(d time.Duration) string { return strconv.Itoa(int(math.Ceil(d.Seconds()))) }

@@ -73,6 +73,9 @@ type Record struct {
 	// done); Outcome what came of it (done).
 	Attempt []byte `json:"a,omitempty"`
 	Outcome []byte `json:"o,omitempty"`
+	// Light: the session was anonymous, or there was none (busy, done). Losing
+	// the mark with the process loses nothing.
+	Light bool `json:"m,omitempty"`
 }
 
 // Session is a loaded record with its id and version.

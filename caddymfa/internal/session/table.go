@@ -147,7 +147,7 @@ func (t *Table) write(ctx context.Context, g *Gate, id ID, rec Record, ifVersion
 		return nil, fmt.Errorf("session: encode: %w", err)
 	}
 	v, err := t.store.Put(ctx, id.key(), t.records.Seal(bind(g.ID, id), plain), ifVersion,
-		store.Options{TTL: ttl, Volatile: rec.Level == Anonymous})
+		store.Options{TTL: ttl, Volatile: rec.Level == Anonymous || rec.Light})
 	if err != nil {
 		return nil, err
 	}
@@ -233,7 +233,7 @@ func (t *Table) Update(ctx context.Context, g *Gate, s *Session, change func(Rec
 // and a crash loses it. One of several takers wins; the others get ErrTaken.
 func (t *Table) Take(ctx context.Context, g *Gate, s *Session, attempt []byte) (*Session, error) {
 	taken, err := t.Update(ctx, g, s, func(Record) (Record, error) {
-		return Record{Level: busy, Attempt: attempt}, nil
+		return Record{Level: busy, Attempt: attempt, Light: s.Level == Anonymous}, nil
 	})
 	if err == nil {
 		t.live.end(s.ID)
@@ -245,7 +245,7 @@ func (t *Table) Take(ctx context.Context, g *Gate, s *Session, attempt []byte) (
 // derived from attempt, so that the same request of the same network sent
 // twice is one attempt.
 func (t *Table) TakeNew(ctx context.Context, g *Gate, attempt []byte) (*Session, error) {
-	s, err := t.write(ctx, g, t.attemptID(g, attempt), Record{Level: busy, Attempt: attempt}, 0, AttemptTTL)
+	s, err := t.write(ctx, g, t.attemptID(g, attempt), Record{Level: busy, Attempt: attempt, Light: true}, 0, AttemptTTL)
 	if errors.Is(err, store.ErrConflict) {
 		return nil, ErrTaken
 	} else if err != nil {
@@ -262,7 +262,7 @@ func (t *Table) attemptID(g *Gate, attempt []byte) (id ID) {
 // Finish leaves the outcome of an attempt for the same request sent twice. The
 // session stays out.
 func (t *Table) Finish(ctx context.Context, g *Gate, taken *Session, outcome []byte) error {
-	_, err := t.write(ctx, g, taken.ID, Record{Level: done, Attempt: taken.Attempt, Outcome: outcome}, taken.Version, AttemptTTL)
+	_, err := t.write(ctx, g, taken.ID, Record{Level: done, Attempt: taken.Attempt, Outcome: outcome, Light: taken.Light}, taken.Version, AttemptTTL)
 	if err != nil {
 		return fmt.Errorf("session: finish attempt: %w", err)
 	}
@@ -334,6 +334,11 @@ func (t *Table) End(ctx context.Context, s *Session) error {
 		return fmt.Errorf("session: end: %w", err)
 	}
 	return nil
+}
+
+// Reload reads a session anew, past the cache.
+func (t *Table) Reload(ctx context.Context, g *Gate, s *Session) (*Session, error) {
+	return t.read(ctx, g.ID, s.ID)
 }
 
 // SetHandle gives the browser the handle of s, in place of any other.

@@ -22,8 +22,18 @@ var (
 	ErrNotFound = errors.New("store: no such record")
 	// ErrConflict: the record has another version than the caller expected.
 	ErrConflict = errors.New("store: record has changed")
+	// ErrTooLarge: the key or value is longer than MaxKey or MaxValue.
+	ErrTooLarge = errors.New("store: key or value too large")
+	// ErrClosed: the store was closed.
+	ErrClosed = errors.New("store: closed")
 	// ErrFull: a bound of the store was reached; nothing was written.
 	ErrFull = errors.New("store: full")
+)
+
+// Bounds of keys, members and values, in bytes.
+const (
+	MaxKey   = 512
+	MaxValue = 1 << 20
 )
 
 // Record is one stored value. Value belongs to the caller.
@@ -39,8 +49,9 @@ type Options struct {
 	// the store's clock. 0 keeps it until it is deleted.
 	TTL time.Duration
 	// Volatile records may be lost with the process. The embedded store keeps
-	// them in memory, bounded, and evicts those that expire first. A key may
-	// become durable with a later Put, and volatile again.
+	// them in memory, bounded, and evicts those that expire first. A key is
+	// volatile or durable for its whole life: a Put of the other kind finds no
+	// record.
 	Volatile bool
 }
 
@@ -52,8 +63,7 @@ type Count struct {
 }
 
 // Store keeps the gate's state. Its methods are safe for concurrent use; each
-// is atomic on its key, over all processes that share the store. Keys and
-// members are at most 512 bytes, values at most 1 MiB.
+// is atomic on its key, over all processes that share the store.
 //
 // A Store that was closed answers every call with an error.
 type Store interface {

@@ -1,0 +1,630 @@
+package caddymfa
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+	"github.com/dustin/go-humanize"
+
+	"github.com/caddymfa/caddymfa/caddymfa/internal/login"
+	"github.com/caddymfa/caddymfa/caddymfa/internal/match"
+)
+
+func init() {
+	httpcaddyfile.RegisterDirective("mfa", parseDirective)
+	// Inside encode, so that our pages are compressed for the client; outside
+	// templates, or a value that we echo would run as a template; outside
+	// everything that reaches the application.
+	httpcaddyfile.RegisterDirectiveOrder("mfa", httpcaddyfile.After, "encode")
+}
+
+// parseDirective parses the directive and its matcher. Only what the network
+// layer knows may decide whether the gate is there: with any other matcher the
+// client would choose (attack J12).
+func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
+	if !h.Next() {
+		return nil, h.ArgErr()
+	}
+	matchers, err := h.ExtractMatcherSet()
+	if err != nil {
+		return nil, err
+	}
+	for name := range matchers {
+		if name != "host" && name != "remote_ip" && name != "client_ip" {
+			return nil, h.Errf("mfa cannot stand behind the matcher %q: a client could choose a request that it does not match and reach the application without a code; "+
+				"put mfa before the whole site and name what is open with the word public", name)
+		}
+	}
+	m := new(Handler)
+	if err := m.UnmarshalCaddyfile(h.Dispenser); err != nil {
+		return nil, err
+	}
+	return h.NewRoute(matchers, m), nil
+}
+
+// parser reads one block into a handler. A preset is read by the same parser,
+// with its base path before every path.
+type parser struct {
+	h      *Handler
+	base   string
+	preset bool
+	seen   map[string]bool
+}
+
+// words are the subdirectives. Those that may be repeated add; of the others a
+// second one would silently replace the first, and is refused.
+var words = map[string]struct {
+	parse  func(*parser, *caddyfile.Dispenser) error
+	repeat bool
+}{}
+
+func init() {
+	type f = func(*parser, *caddyfile.Dispenser) error
+	single := map[string]f{
+		"app":             func(p *parser, d *caddyfile.Dispenser) error { return one(d, &p.h.App) },
+		"preset":          (*parser).parsePreset,
+		"login_page":      (*parser).loginPage,
+		"public_assets":   (*parser).publicAssets,
+		"session_cookies": func(p *parser, d *caddyfile.Dispenser) error { return set(d, &p.h.SessionCookies) },
+		"script_cookies":  func(p *parser, d *caddyfile.Dispenser) error { return set(d, &p.h.ScriptCookies) },
+		"policy":          func(p *parser, d *caddyfile.Dispenser) error { return one(d, &p.h.Policy) },
+		"enroll":          (*parser).enroll,
+		"session":         (*parser).session,
+		"allow_redirect":  func(p *parser, d *caddyfile.Dispenser) error { return set(d, &p.h.AllowRedirect) },
+		"allow_origin":    func(p *parser, d *caddyfile.Dispenser) error { return set(d, &p.h.AllowOrigin) },
+		"secure":          func(p *parser, d *caddyfile.Dispenser) error { return one(d, &p.h.Secure) },
+		"path":            func(p *parser, d *caddyfile.Dispenser) error { return one(d, &p.h.Path) },
+		"max_reply":       (*parser).maxReply,
+	}
+	repeated := map[string]f{
+		"login":      (*parser).login,
+		"login_flow": func(p *parser, d *caddyfile.Dispenser) error { return p.entry(d, &p.h.LoginFlow, false, false) },
+		"public":     func(p *parser, d *caddyfile.Dispenser) error { return p.entry(d, &p.h.Public, true, false) },
+		"deny":       func(p *parser, d *caddyfile.Dispenser) error { return p.entry(d, &p.h.Deny, true, true) },
+		"trap":       func(p *parser, d *caddyfile.Dispenser) error { return lines(d, &p.h.Traps) },
+		"credential": (*parser).credential,
+		"logout":     (*parser).logout,
+	}
+	for name, parse := range single {
+		words[name] = struct {
+			parse  func(*parser, *caddyfile.Dispenser) error
+			repeat bool
+		}{parse, false}
+	}
+	for name, parse := range repeated {
+		words[name] = struct {
+			parse  func(*parser, *caddyfile.Dispenser) error
+			repeat bool
+		}{parse, true}
+	}
+}
+
+// later are words of the grammar that this version does not have. They are
+// refused, because an operator who writes one relies on it.
+var later = map[string]string{
+	"first_factor": "Caddy's own identification as the first factor", "token": "bearer tokens", "token_query": "bearer tokens",
+	"trusted_device": "trusted devices", "bridge": "logins by fetch or XHR that show the code step by themselves",
+	"challenge_status": "another status of the challenge", "mode": "observing without enforcing",
+}
+
+// UnmarshalCaddyfile sets up the handler from tokens. Syntax:
+//
+//	mfa [<matcher>] {
+//		app             <name>
+//		preset          <name> [<base path>]
+//		login [<name>] {
+//			method   <method>...
+//			path     <path>... | any_path
+//			fields   <name>...
+//			json     <path> [<value>]
+//			user     form|query|json|answer_cookie|answer_header|answer_json <name> [<regexp>] | constant <name>
+//			password form|json <name>
+//			identity <path> <regexp> | <path> json <path>
+//			success  <condition>...
+//			failure  <condition>...
+//		}
+//		login_page      <path>[?<query with {next}>]
+//		login_flow      [<method>...] <path>... [query <name>[=<value>]...]
+//		public          [<method>...] <path>... [query <name>[=<value>]...] [json <path> <value>]
+//		public_assets   on|off
+//		deny            [<method>...] <path>... [query …] [json …] [header <name>]
+//		credential      header|query <name>...
+//		trap            <condition>...
+//		logout          [<method>...] <path> [query …] [json …] [<condition>...]
+//		session_cookies <regexp>...
+//		script_cookies  <name>...
+//		policy          required|optional|off
+//		enroll          self|directory
+//		session {
+//			idle     <duration>
+//			lifetime <duration>
+//		}
+//		allow_redirect  <host>...
+//		allow_origin    <origin>...
+//		secure          auto|always
+//		path            <prefix>
+//		max_reply       <size>
+//	}
+func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next()
+	if d.NextArg() {
+		return d.Errf("unexpected argument %q: settings stand in the block", d.Val())
+	}
+	p := &parser{h: h, seen: map[string]bool{}}
+	return p.block(d)
+}
+
+func (p *parser) block(d *caddyfile.Dispenser) error {
+	for nest := d.Nesting(); d.NextBlock(nest); {
+		name := d.Val()
+		w, ok := words[name]
+		switch {
+		case ok && !w.repeat && p.seen[name]:
+			return d.Errf("%s is there twice: the first would be lost", name)
+		case !ok && later[name] != "":
+			return d.Errf("%s (%s) is not in this version: remove the line, and do not rely on it", name, later[name])
+		case !ok:
+			return d.Errf("%q is no setting of mfa: it would have been without effect; the settings are %s", name, strings.Join(slices.Sorted(maps.Keys(words)), ", "))
+		}
+		p.seen[name] = true
+		if err := w.parse(p, d); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func one(d *caddyfile.Dispenser, to *string) error {
+	if !d.AllArgs(to) {
+		return d.ArgErr()
+	}
+	return nil
+}
+
+func many(d *caddyfile.Dispenser, to *[]string) error {
+	args := d.RemainingArgs()
+	if len(args) == 0 {
+		return d.ArgErr()
+	}
+	*to = append(*to, args...)
+	return nil
+}
+
+// set is many for a word that stands once: it replaces a preset's values.
+func set(d *caddyfile.Dispenser, to *[]string) error {
+	*to = nil
+	return many(d, to)
+}
+
+func (p *parser) loginPage(d *caddyfile.Dispenser) error {
+	if err := one(d, &p.h.LoginPage); err != nil {
+		return err
+	}
+	p.h.LoginPage = p.base + p.h.LoginPage
+	return nil
+}
+
+func (p *parser) publicAssets(d *caddyfile.Dispenser) error {
+	var v string
+	if !d.AllArgs(&v) || v != "on" && v != "off" {
+		return d.Err("public_assets: write on or off")
+	}
+	on := v == "on"
+	p.h.PublicAssets = &on
+	return nil
+}
+
+func (p *parser) enroll(d *caddyfile.Dispenser) error {
+	if err := one(d, &p.h.Enroll); err != nil {
+		return err
+	}
+	if p.h.Enroll == "invite" {
+		return d.Err("enroll invite is not in this version: use self or directory")
+	}
+	return nil
+}
+
+func (p *parser) maxReply(d *caddyfile.Dispenser) error {
+	var v string
+	if !d.AllArgs(&v) {
+		return d.ArgErr()
+	}
+	n, err := humanize.ParseBytes(v)
+	if err != nil || n > maxMaxReply {
+		return d.Errf("max_reply %s: write a size up to 512KiB", v)
+	}
+	p.h.MaxReply = int64(n) //nolint:gosec // bounded above
+	return nil
+}
+
+func (p *parser) session(d *caddyfile.Dispenser) error {
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	p.h.Session = &SessionConfig{}
+	for nest := d.Nesting(); d.NextBlock(nest); {
+		to, ok := map[string]*caddy.Duration{"idle": &p.h.Session.Idle, "lifetime": &p.h.Session.Lifetime}[d.Val()]
+		if !ok {
+			return d.Errf("%q is no setting of session: use idle or lifetime", d.Val())
+		}
+		if err := duration(d, to); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func duration(d *caddyfile.Dispenser, to *caddy.Duration) error {
+	var v string
+	if !d.AllArgs(&v) {
+		return d.ArgErr()
+	}
+	t, err := caddy.ParseDuration(v)
+	if err != nil || t <= 0 {
+		return d.Errf("%q is no duration: write 30s, 5m or 12h", v)
+	}
+	*to = caddy.Duration(t)
+	return nil
+}
+
+func (p *parser) credential(d *caddyfile.Dispenser) error {
+	if !d.NextArg() {
+		return d.ArgErr()
+	}
+	switch d.Val() {
+	case "header":
+		return many(d, &p.h.CredentialHeaders)
+	case "query":
+		return many(d, &p.h.CredentialQuery)
+	}
+	return d.Errf("credential %s: write header or query, and names", d.Val())
+}
+
+func isMethod(s string) bool {
+	return s == "*" || s != "" && !strings.ContainsFunc(s, func(c rune) bool { return c < 'A' || c > 'Z' })
+}
+
+// request reads the part of an entry that is about the request. It stops at the
+// first unquoted word of stop.
+func (p *parser) request(d *caddyfile.Dispenser, tokens []caddyfile.Token, stop func(string) bool) (q match.Request, rest []caddyfile.Token, err error) {
+	mode := "path"
+	for len(tokens) > 0 {
+		t := tokens[0]
+		if !t.Quoted() && stop != nil && stop(t.Text) {
+			break
+		}
+		tokens = tokens[1:]
+		word := t.Text
+		switch {
+		case !t.Quoted() && (word == "query" || word == "json" || word == "header"):
+			mode = word
+			if word == "json" {
+				if len(tokens) < 1 {
+					return q, nil, d.Err("json: name a path and a value")
+				}
+				q.JSON = &match.Pair{Name: tokens[0].Text}
+				tokens = tokens[1:]
+				if len(tokens) > 0 && (stop == nil || tokens[0].Quoted() || !stop(tokens[0].Text)) {
+					q.JSON.Value, tokens = tokens[0].Text, tokens[1:]
+				}
+			}
+		case mode == "query":
+			name, value, has := strings.Cut(word, "=")
+			param := match.Param{Name: name}
+			if has {
+				param.Value = &value
+			}
+			q.Query = append(q.Query, param)
+		case mode == "header":
+			q.Headers = append(q.Headers, word)
+		case mode == "path" && len(q.Paths) == 0 && isMethod(word):
+			q.Methods = append(q.Methods, word)
+		case mode == "path" && (strings.HasPrefix(word, "/") || strings.HasPrefix(word, "*")):
+			q.Paths = append(q.Paths, p.under(word))
+		default:
+			return q, nil, d.Errf("%q is neither a method in capitals nor a path", word)
+		}
+	}
+	if len(q.Paths) == 0 {
+		return q, nil, d.Err("name a path")
+	}
+	return q, tokens, nil
+}
+
+// under puts the base path of a preset before a path.
+func (p *parser) under(path string) string {
+	if strings.HasPrefix(path, "/") {
+		return p.base + path
+	}
+	return path
+}
+
+func (p *parser) entry(d *caddyfile.Dispenser, to *[]match.Request, withJSON, withHeader bool) error {
+	q, _, err := p.request(d, d.RemainingArgsAsTokens(), nil)
+	switch {
+	case err != nil:
+		return err
+	case q.JSON != nil && !withJSON:
+		return d.Err("json is not possible here")
+	case len(q.Headers) > 0 && !withHeader:
+		return d.Err("header is not possible here")
+	}
+	*to = append(*to, q)
+	return nil
+}
+
+func (p *parser) logout(d *caddyfile.Dispenser) error {
+	q, rest, err := p.request(d, d.RemainingArgsAsTokens(), isCondition)
+	if err != nil {
+		return err
+	}
+	l := LogoutConfig{Request: q}
+	if len(rest) > 0 {
+		line, err := conditions(d, rest)
+		if err != nil {
+			return err
+		}
+		l.Answer = [][]match.Condition{line}
+	}
+	p.h.Logouts = append(p.h.Logouts, l)
+	return nil
+}
+
+func (p *parser) login(d *caddyfile.Dispenser) error {
+	c := login.Config{}
+	if d.NextArg() {
+		c.Name = d.Val()
+		if d.NextArg() {
+			return d.ArgErr()
+		}
+	}
+	seen := map[string]bool{}
+	for nest := d.Nesting(); d.NextBlock(nest); {
+		word := d.Val()
+		if seen[word] && word != "success" && word != "failure" {
+			return d.Errf("login: %s is there twice: the first would be lost", word)
+		}
+		seen[word] = true
+		if err := p.loginWord(d, &c, word); err != nil {
+			return err
+		}
+	}
+	if i := slices.IndexFunc(p.h.Logins, func(o login.Config) bool { return c.Name != "" && o.Name == c.Name }); i >= 0 {
+		if !p.presetLogin(c.Name) {
+			return d.Errf("login %s is there twice: the first would be lost", c.Name)
+		}
+		p.h.Logins[i] = c
+		return nil
+	}
+	p.h.Logins = append(p.h.Logins, c)
+	return nil
+}
+
+// presetLogin reports whether a login is a preset's, which may be replaced once.
+func (p *parser) presetLogin(name string) bool {
+	key := "preset login " + name
+	if !p.seen[key] {
+		return false
+	}
+	delete(p.seen, key)
+	return true
+}
+
+func (p *parser) loginWord(d *caddyfile.Dispenser, c *login.Config, word string) error {
+	switch word {
+	case "method":
+		return many(d, &c.Methods)
+	case "path":
+		if err := many(d, &c.Paths); err != nil {
+			return err
+		}
+		for i := range c.Paths {
+			c.Paths[i] = p.under(c.Paths[i])
+		}
+		return nil
+	case "any_path":
+		c.AnyPath = true
+		if d.NextArg() {
+			return d.ArgErr()
+		}
+		return nil
+	case "fields":
+		return many(d, &c.Fields)
+	case "json":
+		c.JSON = &match.Pair{}
+		if !d.Args(&c.JSON.Name) {
+			return d.ArgErr()
+		}
+		if d.NextArg() {
+			c.JSON.Value = d.Val()
+		}
+		return none(d)
+	case "user":
+		return user(d, c)
+	case "password":
+		c.Password = &login.Field{}
+		var source string
+		if !d.AllArgs(&source, &c.Password.Name) || source != "form" && source != "json" {
+			return d.Err("password: write form or json, and a name")
+		}
+		c.Password.Source = login.Source(source)
+		return nil
+	case "identity":
+		c.Identity = &login.Identity{}
+		args := d.RemainingArgs()
+		switch {
+		case len(args) == 2:
+			c.Identity.Path, c.Identity.Pattern = p.under(args[0]), args[1]
+		case len(args) == 3 && args[1] == "json":
+			c.Identity.Path, c.Identity.JSON = p.under(args[0]), args[2]
+		default:
+			return d.Err("identity: write a path and a regular expression with one group, or a path, json and a dotted path")
+		}
+		return nil
+	case "success":
+		return lines(d, &c.Success)
+	case "failure":
+		return lines(d, &c.Failure)
+	case "basic", "hold":
+		return d.Errf("login: %s is not in this version: remove the line, and do not rely on it", word)
+	}
+	return d.Errf("%q is no setting of login: use method, path, any_path, fields, json, user, password, identity, success or failure", word)
+}
+
+func none(d *caddyfile.Dispenser) error {
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	return nil
+}
+
+func user(d *caddyfile.Dispenser, c *login.Config) error {
+	var source string
+	c.User = &login.User{}
+	if !d.Args(&source, &c.User.Name) {
+		return d.Err("user: write where the name is (form, query, json, answer_cookie, answer_header, answer_json, constant), and its name")
+	}
+	if source == "basic" {
+		return d.Err("user basic is not in this version")
+	}
+	c.User.Source = login.Source(source)
+	if d.NextArg() {
+		c.User.Pattern = d.Val()
+	}
+	return none(d)
+}
+
+// isCondition reports whether a word begins a condition.
+func isCondition(s string) bool {
+	switch s {
+	case "not", "status", "location", "cookie", "cookie_changed", "header", "body", "json", "next":
+		return true
+	}
+	return false
+}
+
+// lines adds a line of conditions.
+func lines(d *caddyfile.Dispenser, to *[][]match.Condition) error {
+	line, err := conditions(d, d.RemainingArgsAsTokens())
+	if err != nil {
+		return err
+	}
+	*to = append(*to, line)
+	return nil
+}
+
+// conditions reads conditions: an unquoted condition word begins a new one.
+func conditions(d *caddyfile.Dispenser, tokens []caddyfile.Token) ([]match.Condition, error) {
+	var out []match.Condition
+	for len(tokens) > 0 {
+		var c match.Condition
+		if tokens[0].Text == "not" && !tokens[0].Quoted() {
+			c.Not, tokens = true, tokens[1:]
+		}
+		if len(tokens) == 0 || tokens[0].Quoted() || !isCondition(tokens[0].Text) {
+			word := "the end of the line"
+			if len(tokens) > 0 {
+				word = strconv.Quote(tokens[0].Text)
+			}
+			return nil, d.Errf("%s is no condition: use status, location, cookie, cookie_changed, header, body, json or next", word)
+		}
+		kind := tokens[0].Text
+		tokens = tokens[1:]
+		n := 0
+		for n < len(tokens) && (tokens[n].Quoted() || !isCondition(tokens[n].Text) || kind == "next" && (tokens[n].Text == "status" || tokens[n].Text == "body")) {
+			n++
+		}
+		var args []string
+		for _, t := range tokens[:n] {
+			args = append(args, t.Text)
+		}
+		tokens = tokens[n:]
+		if err := condition(&c, kind, args); err != nil {
+			return nil, d.WrapErr(err)
+		}
+		out = append(out, c)
+	}
+	if len(out) == 0 {
+		return nil, d.Err("name a condition: status, location, cookie, cookie_changed, header, body, json or next")
+	}
+	return out, nil
+}
+
+func condition(c *match.Condition, kind string, args []string) (err error) {
+	pair := func(least, most int) *match.Pair {
+		if len(args) < least || len(args) > most {
+			err = fmt.Errorf("%s has %d values, it takes %d to %d", kind, len(args), least, most)
+			return nil
+		}
+		p := &match.Pair{Name: args[0]}
+		if len(args) > 1 {
+			p.Value = args[1]
+		}
+		return p
+	}
+	single := func() string {
+		if p := pair(1, 1); p != nil {
+			return p.Name
+		}
+		return ""
+	}
+	switch kind {
+	case "status":
+		c.Status, err = statuses(args)
+	case "location":
+		c.Location = single()
+	case "cookie":
+		c.Cookie = pair(1, 2)
+	case "cookie_changed":
+		c.CookieChanged = single()
+	case "header":
+		c.Header = pair(2, 2)
+	case "body":
+		c.Body = single()
+	case "json":
+		c.JSON = pair(1, 2)
+	case "next":
+		c.Next, err = following(args)
+	}
+	return err
+}
+
+func statuses(args []string) ([]int, error) {
+	if len(args) == 0 {
+		return nil, fmt.Errorf("status: name one or more numbers")
+	}
+	var out []int
+	for _, a := range args {
+		n, err := strconv.Atoi(a)
+		if err != nil {
+			return nil, fmt.Errorf("status %q is no number", a)
+		}
+		out = append(out, n)
+	}
+	return out, nil
+}
+
+func following(args []string) (*match.Following, error) {
+	if len(args) < 2 || args[0] != "status" {
+		return nil, fmt.Errorf("next: write status and a number, and body and a regular expression after it")
+	}
+	f := &match.Following{}
+	var err error
+	args = args[1:]
+	if i := slices.Index(args, "body"); i >= 0 {
+		if i != len(args)-2 {
+			return nil, fmt.Errorf("next: body takes one regular expression")
+		}
+		f.Body, args = args[i+1], args[:i]
+	}
+	f.Status, err = statuses(args)
+	return f, err
+}
+
+var _ caddyfile.Unmarshaler = (*Handler)(nil)

@@ -1,0 +1,364 @@
+package caddymfa
+
+import (
+	"encoding/json"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+)
+
+func init() {
+	httpcaddyfile.RegisterGlobalOption("mfa", parseGlobal)
+}
+
+func parseGlobal(d *caddyfile.Dispenser, existing any) (any, error) {
+	if existing != nil {
+		return nil, d.Err("a second global mfa block: it would replace the first one, with its secret, store and senders; put everything into one")
+	}
+	a := new(App)
+	if err := a.UnmarshalCaddyfile(d); err != nil {
+		return nil, err
+	}
+	return httpcaddyfile.App{Name: "mfa", Value: caddyconfig.JSON(a, nil)}, nil
+}
+
+// UnmarshalCaddyfile sets up the app from tokens. Syntax:
+//
+//	mfa {
+//		secret    <value>...
+//		store     embedded [<directory>] | redis <url>... { … }
+//		sms       twilio { … } | webhook <url> { … } | console
+//		countries <ISO code>...
+//		template  <name> {
+//			<lang> "<text with {code} {app} {minutes}>"
+//		}
+//		directory file <path>
+//		code {
+//			length   <digits>
+//			lifetime <duration>
+//			tries    <n>
+//		}
+//		resend <duration>...
+//		limits {
+//			user_sends|ip_sends|prefix_sends|budget <n> <duration>
+//			wrong <n>
+//			lock  <duration>
+//		}
+//	}
+func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next()
+	if d.NextArg() {
+		return d.Errf("unexpected argument %q: settings stand in the block", d.Val())
+	}
+	seen := map[string]bool{}
+	for nest := d.Nesting(); d.NextBlock(nest); {
+		name := d.Val()
+		if seen[name] && name != "sms" && name != "directory" && name != "template" {
+			return d.Errf("%s is there twice: the first would be lost", name)
+		}
+		seen[name] = true
+		if err := a.word(d, name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (a *App) word(d *caddyfile.Dispenser, name string) error {
+	switch name {
+	case "secret":
+		return many(d, &a.Secrets)
+	case "store":
+		return guest(d, "mfa.stores.", "backend", func(raw json.RawMessage) { a.StoreRaw = raw })
+	case "sms":
+		return guest(d, "mfa.senders.", "provider", func(raw json.RawMessage) { a.SendersRaw = append(a.SendersRaw, raw) })
+	case "directory":
+		return guest(d, "mfa.directories.", "kind", func(raw json.RawMessage) { a.DirectoriesRaw = append(a.DirectoriesRaw, raw) })
+	case "countries":
+		return many(d, &a.Countries)
+	case "template":
+		return a.template(d)
+	case "code":
+		return a.code(d)
+	case "resend":
+		return a.resend(d)
+	case "limits":
+		return a.limits(d)
+	case "api":
+		return d.Err("api (LoginRadius' API) is not in this version: remove the block, and do not rely on it")
+	}
+	return d.Errf("%q is no setting of the global option mfa: it would have been without effect; the settings are secret, store, sms, countries, template, directory, code, resend, limits", name)
+}
+
+// guest reads a module by the name after the word.
+func guest(d *caddyfile.Dispenser, namespace, key string, keep func(json.RawMessage)) error {
+	word := d.Val()
+	if !d.NextArg() {
+		return d.ArgErr()
+	}
+	name := d.Val()
+	if _, err := caddy.GetModule(namespace + name); err != nil {
+		var known []string
+		for _, m := range caddy.GetModules(strings.TrimSuffix(namespace, ".")) {
+			known = append(known, m.ID.Name())
+		}
+		return d.Errf("%s %s is not in this version: there is %s", word, name, strings.Join(known, ", "))
+	}
+	v, err := caddyfile.UnmarshalModule(d, namespace+name)
+	if err != nil {
+		return err
+	}
+	keep(caddyconfig.JSONModuleObject(v, key, name, nil))
+	return nil
+}
+
+func (a *App) template(d *caddyfile.Dispenser) error {
+	var name string
+	if !d.AllArgs(&name) {
+		return d.ArgErr()
+	}
+	if a.Templates == nil {
+		a.Templates = map[string]map[string]string{}
+	}
+	if a.Templates[name] != nil {
+		return d.Errf("template %s is there twice: the first would be lost", name)
+	}
+	a.Templates[name] = map[string]string{}
+	for nest := d.Nesting(); d.NextBlock(nest); {
+		lang := d.Val()
+		var text string
+		if !d.AllArgs(&text) {
+			return d.Errf("template %s: write the text of %s as one word in quotes", name, lang)
+		}
+		if a.Templates[name][lang] != "" {
+			return d.Errf("template %s: %s is there twice", name, lang)
+		}
+		a.Templates[name][lang] = text
+	}
+	return nil
+}
+
+func (a *App) code(d *caddyfile.Dispenser) error {
+	a.Code = &CodeConfig{}
+	for nest := d.Nesting(); d.NextBlock(nest); {
+		var err error
+		switch d.Val() {
+		case "length":
+			err = number(d, &a.Code.Length)
+		case "lifetime":
+			err = duration(d, &a.Code.Lifetime)
+		case "tries":
+			err = number(d, &a.Code.Tries)
+		default:
+			err = d.Errf("%q is no setting of code: use length, lifetime or tries", d.Val())
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func number(d *caddyfile.Dispenser, to *int) error {
+	var v string
+	if !d.AllArgs(&v) {
+		return d.ArgErr()
+	}
+	n, err := strconv.Atoi(v)
+	if err != nil || n < 1 {
+		return d.Errf("%q is no number above 0", v)
+	}
+	*to = n
+	return nil
+}
+
+func (a *App) resend(d *caddyfile.Dispenser) error {
+	args := d.RemainingArgs()
+	if len(args) == 0 {
+		return d.ArgErr()
+	}
+	for _, v := range args {
+		t, err := caddy.ParseDuration(v)
+		if err != nil {
+			return d.Errf("%q is no duration: write 30s or 2m", v)
+		}
+		a.Resend = append(a.Resend, caddy.Duration(t))
+	}
+	return nil
+}
+
+func (a *App) limits(d *caddyfile.Dispenser) error {
+	a.Limits = &LimitsConfig{}
+	rates := map[string]**RateConfig{
+		"user_sends": &a.Limits.UserSends, "ip_sends": &a.Limits.IPSends,
+		"prefix_sends": &a.Limits.PrefixSends, "budget": &a.Limits.Budget,
+	}
+	for nest := d.Nesting(); d.NextBlock(nest); {
+		name := d.Val()
+		switch to, ok := rates[name]; {
+		case ok:
+			var n, window string
+			if !d.AllArgs(&n, &window) {
+				return d.Errf("limits: %s takes a number and a duration, e.g. %s 10 24h", name, name)
+			}
+			count, err := strconv.ParseInt(n, 10, 64)
+			t, err2 := caddy.ParseDuration(window)
+			if err != nil || err2 != nil || count < 1 || t < time.Second {
+				return d.Errf("limits: %s takes a number above 0 and a duration, e.g. %s 10 24h", name, name)
+			}
+			*to = &RateConfig{N: count, Window: caddy.Duration(t)}
+		case name == "wrong":
+			if err := number(d, &a.Limits.Wrong); err != nil {
+				return err
+			}
+		case name == "lock":
+			if err := duration(d, &a.Limits.Lock); err != nil {
+				return err
+			}
+		default:
+			return d.Errf("%q is no limit: use user_sends, ip_sends, prefix_sends, budget, wrong or lock", name)
+		}
+	}
+	return nil
+}
+
+// settings reads a block of single values, each a word and a value.
+func settings(d *caddyfile.Dispenser, what string, to map[string]*string) error {
+	seen := map[string]bool{}
+	for nest := d.Nesting(); d.NextBlock(nest); {
+		name := d.Val()
+		p, ok := to[name]
+		switch {
+		case !ok:
+			return d.Errf("%q is no setting of %s", name, what)
+		case seen[name]:
+			return d.Errf("%s: %s is there twice: the first would be lost", what, name)
+		case !d.AllArgs(p):
+			return d.ArgErr()
+		}
+		seen[name] = true
+	}
+	return nil
+}
+
+// UnmarshalCaddyfile reads: embedded [<directory>]
+func (s *EmbeddedStore) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next()
+	if d.NextArg() {
+		s.Directory = d.Val()
+	}
+	return none(d)
+}
+
+// UnmarshalCaddyfile reads: redis <url>... { … }
+func (s *RedisStore) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next()
+	s.URLs = d.RemainingArgs()
+	if len(s.URLs) == 0 {
+		return d.Err("store redis needs an address, e.g. redis://127.0.0.1:6379")
+	}
+	var db, acks string
+	err := settings(d, "store redis", map[string]*string{
+		"username": &s.Username, "password": &s.Password, "db": &db, "key_prefix": &s.KeyPrefix, "tls_ca": &s.TLSCA,
+		"tls_cert": &s.TLSCert, "tls_key": &s.TLSKey, "sentinel_master": &s.SentinelMaster, "replicas_ack": &acks,
+	})
+	if err != nil {
+		return err
+	}
+	for _, n := range []struct {
+		name, value string
+		to          *int
+	}{{"db", db, &s.DB}, {"replicas_ack", acks, &s.ReplicasAck}} {
+		if n.value == "" {
+			continue
+		}
+		if *n.to, err = strconv.Atoi(n.value); err != nil || *n.to < 0 {
+			return d.Errf("store redis: %s %q is no number", n.name, n.value)
+		}
+	}
+	return nil
+}
+
+// UnmarshalCaddyfile reads: twilio { … }
+func (s *TwilioSender) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next()
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	seen := map[string]bool{}
+	to := map[string]*string{
+		"account_sid": &s.AccountSID, "auth_token": &s.AuthToken, "from": &s.From,
+		"messaging_service": &s.MessagingService, "api_url": &s.APIURL, "status_callback": &s.StatusCallback,
+	}
+	for nest := d.Nesting(); d.NextBlock(nest); {
+		name := d.Val()
+		if seen[name] {
+			return d.Errf("sms twilio: %s is there twice: the first would be lost", name)
+		}
+		seen[name] = true
+		switch p, ok := to[name]; {
+		case name == "api_key":
+			if !d.AllArgs(&s.APIKeySID, &s.APIKeySecret) {
+				return d.Err("sms twilio: api_key takes the key's SID and its secret")
+			}
+		case !ok:
+			return d.Errf("%q is no setting of sms twilio", name)
+		case !d.AllArgs(p):
+			return d.ArgErr()
+		}
+	}
+	return nil
+}
+
+// UnmarshalCaddyfile reads: webhook <url> { … }
+func (s *WebhookSender) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next()
+	if !d.AllArgs(&s.URL) {
+		return d.Err("sms webhook needs the gateway's address")
+	}
+	to := map[string]*string{"method": &s.Method, "body": &s.Body, "secret": &s.Secret}
+	for nest := d.Nesting(); d.NextBlock(nest); {
+		name := d.Val()
+		if name == "header" {
+			var k, v string
+			if !d.AllArgs(&k, &v) {
+				return d.Err("sms webhook: header takes a name and a value")
+			}
+			if s.Headers == nil {
+				s.Headers = map[string]string{}
+			}
+			s.Headers[k] = v
+			continue
+		}
+		p, ok := to[name]
+		switch {
+		case !ok:
+			return d.Errf("%q is no setting of sms webhook: use method, header, body or secret", name)
+		case *p != "":
+			return d.Errf("sms webhook: %s is there twice: the first would be lost", name)
+		case !d.AllArgs(p):
+			return d.ArgErr()
+		}
+	}
+	return nil
+}
+
+// UnmarshalCaddyfile reads: console
+func (s *ConsoleSender) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next()
+	return none(d)
+}
+
+// UnmarshalCaddyfile reads: file <path>
+func (f *FileDirectory) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next()
+	if !d.AllArgs(&f.Path) {
+		return d.Err("directory file needs a path")
+	}
+	return nil
+}

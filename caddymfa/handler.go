@@ -1,0 +1,437 @@
+package caddymfa
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+
+	"github.com/caddymfa/caddymfa/caddymfa/internal/flow"
+	"github.com/caddymfa/caddymfa/caddymfa/internal/gate"
+	"github.com/caddymfa/caddymfa/caddymfa/internal/jar"
+	"github.com/caddymfa/caddymfa/caddymfa/internal/login"
+	"github.com/caddymfa/caddymfa/caddymfa/internal/match"
+	"github.com/caddymfa/caddymfa/caddymfa/internal/portal"
+	"github.com/caddymfa/caddymfa/caddymfa/internal/session"
+)
+
+func init() {
+	caddy.RegisterModule(Handler{})
+}
+
+// Handler is the gate in front of one application: default deny, the
+// application's cookies on this side, its own login recognised and an SMS code
+// behind it.
+type Handler struct {
+	// App names the application on pages and in texts, and is what sessions and
+	// enrolments are bound to. Default: the host.
+	App string `json:"app,omitempty"`
+	// Logins are the rules by which logins are recognised. At least one.
+	Logins []login.Config `json:"logins,omitempty"`
+	// LoginPage is where an anonymous navigation goes: a path, and a query in
+	// which {next} stands for the page that was asked for. Default: /.
+	LoginPage string `json:"login_page,omitempty"`
+	// LoginFlow is reachable before a login, with the cookies of before it.
+	LoginFlow []match.Request `json:"login_flow,omitempty"`
+	// Public is reachable before a login, without any cookie or credential.
+	Public []match.Request `json:"public,omitempty"`
+	// PublicAssets lets style sheets, scripts, images and fonts through before
+	// a login, without any cookie. Default: true.
+	PublicAssets *bool `json:"public_assets,omitempty"`
+	// Deny is shut for everybody.
+	Deny []match.Request `json:"deny,omitempty"`
+	// CredentialHeaders and CredentialQuery stand for a login and are removed
+	// from every request.
+	CredentialHeaders []string `json:"credential_headers,omitempty"`
+	CredentialQuery   []string `json:"credential_query,omitempty"`
+	// Traps are lines of conditions that show a login by an unknown door.
+	Traps [][]match.Condition `json:"traps,omitempty"`
+	// Logouts end the session.
+	Logouts []LogoutConfig `json:"logouts,omitempty"`
+	// SessionCookies are names (regular expressions) of the application's
+	// session cookies: never copied to the browser, never taken from it.
+	SessionCookies []string `json:"session_cookies,omitempty"`
+	// ScriptCookies are the browser's own: they pass both ways.
+	ScriptCookies []string `json:"script_cookies,omitempty"`
+	// Policy is required, optional or off. Default: required.
+	Policy string `json:"policy,omitempty"`
+	// Enroll is self or directory. Default: directory when one is configured,
+	// else self when every login has an identity.
+	Enroll string `json:"enroll,omitempty"`
+	// Session is how long a verified session lives.
+	Session *SessionConfig `json:"session,omitempty"`
+	// AllowRedirect are foreign hosts that a withheld redirect may name.
+	AllowRedirect []string `json:"allow_redirect,omitempty"`
+	// AllowOrigin are foreign origins that may post a login.
+	AllowOrigin []string `json:"allow_origin,omitempty"`
+	// Secure is auto or always: whether the browser sees TLS. Default: auto.
+	Secure string `json:"secure,omitempty"`
+	// Path is the prefix of our own routes. Default: /mfa.
+	Path string `json:"path,omitempty"`
+	// MaxReply bounds a withheld answer in bytes. Default: 256 KiB.
+	MaxReply int64 `json:"max_reply,omitempty"`
+
+	gate *gate.Gate
+	log  *zap.Logger
+}
+
+// LogoutConfig is a request that ends the session, when its answer fulfils one
+// of the lines, or any below 400.
+type LogoutConfig struct {
+	match.Request
+	Answer [][]match.Condition `json:"answer,omitempty"`
+}
+
+// SessionConfig is how long a verified session lives.
+type SessionConfig struct {
+	// Idle ends it when it is not used. Default 60m (NIST SP 800-63B-4 2.2.3: at most 1 h).
+	Idle caddy.Duration `json:"idle,omitempty"`
+	// Lifetime ends it in any case. Default 12h (NIST SP 800-63B-4 2.2.3: at most 24 h).
+	Lifetime caddy.Duration `json:"lifetime,omitempty"`
+}
+
+// CaddyModule returns the module's information.
+func (Handler) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "http.handlers.mfa", New: func() caddy.Module { return new(Handler) }}
+}
+
+const (
+	defaultPrefix   = "/mfa"
+	defaultMaxReply = 256 << 10
+	maxMaxReply     = 512 << 10 // sealed and in JSON it must fit into a record
+)
+
+// Provision compiles the configuration. What it refuses would leave a way
+// around the code, or lock everybody out.
+func (h *Handler) Provision(ctx caddy.Context) error {
+	h.log = ctx.Logger()
+	mod, err := ctx.AppIfConfigured("mfa")
+	if err != nil {
+		return fmt.Errorf("the directive mfa needs the global option mfa, with an sms block in it: without it no code could be sent: %w", err)
+	}
+	app := mod.(*App) //nolint:forcetypeassert // the app of that name
+	g := &gate.Gate{
+		Flow: app.flow, Pages: app.pages, Prefix: h.Path, PublicAssets: h.PublicAssets == nil || *h.PublicAssets,
+		CredentialQuery: h.CredentialQuery, Prepare: prepare,
+	}
+	if g.Prefix == "" {
+		g.Prefix = defaultPrefix
+	}
+	if err := checkPrefix(g.Prefix); err != nil {
+		return err
+	}
+	if err := h.compileRules(g); err != nil {
+		return err
+	}
+	if err := h.compileEntries(g); err != nil {
+		return err
+	}
+	if h.LoginPage == "" && slices.ContainsFunc(h.Logins, func(c login.Config) bool { return c.AnyPath }) {
+		return errors.New("login_page is missing: with any_path nobody can guess where people sign in")
+	}
+	if g.LoginPage, err = compileLoginPage(h.LoginPage); err != nil {
+		return fmt.Errorf("login_page: %w", err)
+	}
+	if err := h.compileSite(g, app); err != nil {
+		return err
+	}
+	p := &portal.Portal{Flow: app.flow, Pages: app.pages, Prefix: g.Prefix, Login: g.LoginURL(), Regions: app.phones.Countries}
+	g.Portal = p.Serve
+	h.gate = g
+	return nil
+}
+
+func checkPrefix(p string) error {
+	ok := strings.HasPrefix(p, "/") && len(p) > 1 && !strings.HasSuffix(p, "/") &&
+		!strings.ContainsFunc(p[1:], func(c rune) bool {
+			return !(c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == '-' || c == '_' || c == '/')
+		}) && !strings.Contains(p, "//")
+	if !ok {
+		return fmt.Errorf("path %q: our own routes need a prefix such as /mfa: small letters, digits, - and _", p)
+	}
+	return nil
+}
+
+func (h *Handler) compileRules(g *gate.Gate) error {
+	if len(h.Logins) == 0 {
+		return errors.New("mfa has no login: nobody could ever sign in; name a preset or a login block")
+	}
+	seen := map[string]bool{}
+	for i, c := range h.Logins {
+		if c.Name == "" {
+			c.Name = fmt.Sprintf("login%d", i+1)
+		}
+		if seen[c.Name] {
+			return fmt.Errorf("login %s is there twice: the second would never be asked", c.Name)
+		}
+		seen[c.Name] = true
+		r, err := c.Compile()
+		if err != nil {
+			return fmt.Errorf("login %s: %w", c.Name, err)
+		}
+		g.Rules = append(g.Rules, r)
+	}
+	return nil
+}
+
+func compileAll(what string, list []match.Request) ([]*match.Entry, error) {
+	var out []*match.Entry
+	for _, q := range list {
+		e, err := q.Compile()
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", what, err)
+		}
+		out = append(out, e)
+	}
+	return out, nil
+}
+
+func (h *Handler) compileEntries(g *gate.Gate) (err error) {
+	if g.LoginFlow, err = compileAll("login_flow", h.LoginFlow); err != nil {
+		return err
+	}
+	if g.Public, err = compileAll("public", h.Public); err != nil {
+		return err
+	}
+	if g.Deny, err = compileAll("deny", h.Deny); err != nil {
+		return err
+	}
+	for _, line := range h.Traps {
+		for _, c := range line {
+			if !c.HeadOnly() {
+				return errors.New("trap: only status, location, cookie, cookie_changed and header can be judged before an answer leaves")
+			}
+		}
+	}
+	if g.Traps, err = match.Compile(h.Traps); err != nil {
+		return fmt.Errorf("trap: %w", err)
+	}
+	for _, l := range h.Logouts {
+		e, err := l.Compile()
+		if err != nil {
+			return fmt.Errorf("logout: %w", err)
+		}
+		for _, line := range l.Answer {
+			for _, c := range line {
+				if !c.HeadOnly() {
+					return errors.New("logout: only status, location, cookie, cookie_changed and header can be judged before an answer leaves")
+				}
+			}
+		}
+		answer, err := match.Compile(l.Answer)
+		if err != nil {
+			return fmt.Errorf("logout: %w", err)
+		}
+		g.Logouts = append(g.Logouts, gate.Logout{Entry: e, Answer: answer})
+	}
+	return nil
+}
+
+// compileLoginPage reads a path with an optional query; a value {next} names
+// the parameter that takes the page the visitor wanted.
+func compileLoginPage(page string) (*gate.LoginPage, error) {
+	if page == "" {
+		page = "/"
+	}
+	path, query, _ := strings.Cut(page, "?")
+	l := &gate.LoginPage{Path: path}
+	q := match.Request{Paths: []string{path}}
+	var fixed []string
+	for pair := range strings.SplitSeq(query, "&") {
+		if pair == "" {
+			continue
+		}
+		k, v, _ := strings.Cut(pair, "=")
+		name, err := url.QueryUnescape(k)
+		if err != nil {
+			return nil, fmt.Errorf("parameter %q: %w", k, err)
+		}
+		if v == "{next}" {
+			if l.Next != "" {
+				return nil, errors.New("{next} stands in it twice")
+			}
+			l.Next = name
+			continue
+		}
+		value, err := url.QueryUnescape(v)
+		if err != nil || strings.ContainsAny(value, "{}") {
+			return nil, fmt.Errorf("value %q: only {next} may be in braces", v)
+		}
+		q.Query = append(q.Query, match.Param{Name: name, Value: &value})
+		fixed = append(fixed, pair)
+	}
+	l.Query = strings.Join(fixed, "&")
+	if strings.ContainsAny(path, "{}*") {
+		return nil, fmt.Errorf("path %q must be one fixed path", path)
+	}
+	var err error
+	l.Entry, err = q.Compile()
+	return l, err
+}
+
+func (h *Handler) compileSite(g *gate.Gate, app *App) error {
+	s := &g.Site
+	s.App = h.App
+	s.Idle, s.Lifetime = time.Hour, 12*time.Hour
+	if h.Session != nil {
+		if h.Session.Idle != 0 {
+			s.Idle = time.Duration(h.Session.Idle)
+		}
+		if h.Session.Lifetime != 0 {
+			s.Lifetime = time.Duration(h.Session.Lifetime)
+		}
+	}
+	if s.Idle < 2*time.Minute || s.Lifetime < s.Idle || s.Lifetime > 30*24*time.Hour {
+		return fmt.Errorf("session: idle %s and lifetime %s: idle is at least 2m, lifetime at least idle and at most 720h", s.Idle, s.Lifetime)
+	}
+	suffix := ""
+	if g.Prefix != defaultPrefix {
+		// A second gate on the host: its own path tells the handles apart.
+		suffix = strings.Trim(regexp.MustCompile(`[^a-z0-9]+`).ReplaceAllString(strings.ToLower(h.App+g.Prefix), "-"), "-")
+	}
+	s.Cookie = session.NewCookie(suffix)
+	s.Cookies = &jar.Policy{Script: map[string]bool{}, Own: "mfa"}
+	for _, name := range h.SessionCookies {
+		re, err := regexp.Compile(name)
+		if err != nil {
+			return fmt.Errorf("session_cookies: %w", err)
+		}
+		s.Cookies.Session = append(s.Cookies.Session, re)
+	}
+	g.Session = s.Cookies.Session
+	for _, name := range h.ScriptCookies {
+		if slices.ContainsFunc(g.Session, func(re *regexp.Regexp) bool { return re.MatchString(name) }) {
+			return fmt.Errorf("script_cookies: %s is a session cookie as well: scripts could take it", name)
+		}
+		s.Cookies.Script[name] = true
+	}
+	s.Credentials = h.CredentialHeaders
+	s.AllowRedirect = h.AllowRedirect
+	s.MaxReply = h.MaxReply
+	if s.MaxReply == 0 {
+		s.MaxReply = defaultMaxReply
+	}
+	if s.MaxReply < 1024 || s.MaxReply > maxMaxReply {
+		return fmt.Errorf("max_reply %d: 1KiB to 512KiB are possible", s.MaxReply)
+	}
+	switch h.Secure {
+	case "", "auto":
+	case "always":
+		g.SecureAlways = true
+	default:
+		return fmt.Errorf("secure %q: use auto or always", h.Secure)
+	}
+	g.Origins = new(http.CrossOriginProtection)
+	for _, o := range h.AllowOrigin {
+		if err := g.Origins.AddTrustedOrigin(o); err != nil {
+			return fmt.Errorf("allow_origin: %w", err)
+		}
+	}
+	return h.compilePolicy(g, app)
+}
+
+// compilePolicy refuses ways to enrol by which a stranger with a password could
+// become somebody whose spelling was never seen.
+func (h *Handler) compilePolicy(g *gate.Gate, app *App) error {
+	s := &g.Site
+	named := !slices.ContainsFunc(g.Rules, func(r *login.Rule) bool { return !r.Names() })
+	const how = "the application must say who was logged in: give every login an identity (a page that names the user), or user answer_cookie, answer_header, answer_json or constant"
+	switch s.Policy = flow.Policy(h.Policy); s.Policy {
+	case "":
+		s.Policy = flow.Required
+	case flow.Required:
+	case flow.Optional:
+		if !named {
+			return errors.New("policy optional: " + how + "; a name spelt in a new way would get in without a code otherwise")
+		}
+	case flow.Off:
+		h.log.Warn("policy off: no second factor is asked for; the gate only keeps the application's cookies", zap.String("app", h.App))
+		if !named {
+			return errors.New("policy off: " + how)
+		}
+	default:
+		return fmt.Errorf("policy %q: use required, optional or off", h.Policy)
+	}
+	switch s.Enroll = flow.Enroll(h.Enroll); s.Enroll {
+	case "":
+		switch {
+		case app.flow.Directory != nil:
+			s.Enroll = flow.FromDirectory
+		case named:
+			s.Enroll = flow.Self
+		default:
+			return errors.New("nobody could enrol: add a directory to the global option mfa, or let users give their number themselves, for which " + how)
+		}
+	case flow.Self:
+		if !named {
+			return errors.New("enroll self: " + how + "; otherwise a new spelling of a name would enrol a stranger's phone")
+		}
+	case flow.FromDirectory:
+		if app.flow.Directory == nil {
+			return errors.New("enroll directory: there is no directory in the global option mfa, so nobody has a number")
+		}
+	default:
+		return fmt.Errorf("enroll %q: use self or directory", h.Enroll)
+	}
+	return nil
+}
+
+// prepare gives one of the gate's own requests what the server gives to every
+// request: a replacer, variables, the client's address.
+func prepare(parent, own *http.Request, w http.ResponseWriter) *http.Request {
+	s, _ := parent.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
+	return caddyhttp.PrepareRequest(own, caddy.NewReplacer(), w, s)
+}
+
+// ServeHTTP runs the gate.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	repl := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer) //nolint:forcetypeassert // the server sets it
+	repl.Delete("http.auth.user.id")
+	in := gate.Input{
+		Method: r.Method, URL: r.URL, Secure: secure(r),
+		Announce: func(level session.Level, user string, at time.Time) { announce(repl, level, user, at) },
+		NoLog:    func() { caddyhttp.SetVar(r.Context(), caddyhttp.LogSkipVar, true) },
+	}
+	if orig, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok {
+		in.Method, in.URL = orig.Method, orig.URL
+	}
+	in.ClientIP, _ = caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
+	reason, err := h.gate.Serve(w, r, in, next.ServeHTTP)
+	if extra, ok := r.Context().Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields); ok {
+		extra.Set(zap.String("mfa", string(reason)))
+	}
+	return err
+}
+
+func announce(repl *caddy.Replacer, level session.Level, user string, at time.Time) {
+	repl.Set("http.mfa.level", string(level))
+	switch level {
+	case session.Verified:
+		repl.Set("http.auth.user.id", user)
+		repl.Set("http.mfa.verified_at", at.UTC().Format(time.RFC3339))
+	case session.Pending:
+		repl.Set("http.auth.candidate.id", user)
+	}
+}
+
+// secure reports whether the browser sees TLS: here, or at a proxy that is trusted.
+func secure(r *http.Request) bool {
+	if r.TLS != nil {
+		return true
+	}
+	trusted, _ := caddyhttp.GetVar(r.Context(), caddyhttp.TrustedProxyVarKey).(bool)
+	return trusted && strings.EqualFold(r.Header.Get("X-Forwarded-Proto"), "https")
+}
+
+var (
+	_ caddy.Provisioner           = (*Handler)(nil)
+	_ caddyhttp.MiddlewareHandler = (*Handler)(nil)
+)

@@ -1,0 +1,86 @@
+package caddymfa
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"github.com/caddymfa/caddymfa/caddymfa/internal/event"
+)
+
+// events counts decisions. It lives as long as the process, so that a reload
+// does not set it back; every configuration's registry gets it.
+var events = prometheus.NewCounterVec(prometheus.CounterOpts{
+	Namespace: "caddymfa", Name: "events_total",
+	Help: "Decisions of the gate: logins recognised, challenges, texts, codes, refusals, by event and reason.",
+}, []string{"event", "reason"})
+
+func (a *App) registerMetrics(ctx caddy.Context) error {
+	reg := ctx.GetMetricsRegistry()
+	if reg == nil {
+		return nil
+	}
+	if err := reg.Register(events); err != nil && !errors.As(err, new(prometheus.AlreadyRegisteredError)) {
+		return err
+	}
+	return nil
+}
+
+// observe writes an event: one log line and one count. Nothing in an event is
+// a code, a number, a token, a cookie or a password.
+func (a *App) observe(ctx context.Context, e event.Event) {
+	events.WithLabelValues(string(e.Name), string(e.Reason)).Inc()
+	c := a.log.Check(level(e), string(e.Name))
+	if c == nil {
+		return
+	}
+	fields := []zap.Field{zap.String("reason", string(e.Reason)), zap.String("app", e.App)}
+	for _, f := range []struct{ key, value string }{
+		{"rule", e.Rule}, {"user", e.User}, {"session", e.Session}, {"detail", e.Detail},
+	} {
+		if f.value != "" {
+			fields = append(fields, zap.String(f.key, f.value))
+		}
+	}
+	if ip, ok := caddyhttp.GetVar(ctx, caddyhttp.ClientIPVarKey).(string); ok {
+		fields = append(fields, zap.String("client_ip", ip))
+	}
+	if r, ok := ctx.Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok {
+		path, _, _ := strings.Cut(r.URL.Path, ";") // a session's id may follow; a password may stand in the query
+		fields = append(fields, zap.String("method", r.Method), zap.String("path", path))
+	}
+	if e.Err != nil {
+		fields = append(fields, zap.Error(e.Err))
+	}
+	c.Write(fields...)
+}
+
+// level: what happens all day is for debugging, what somebody should look at
+// is a warning.
+func level(e event.Event) zapcore.Level {
+	switch e.Name {
+	case event.StoreFailed:
+		return zapcore.ErrorLevel
+	case event.Trap, event.Locked:
+		return zapcore.WarnLevel
+	case event.Refused:
+		switch e.Reason {
+		case event.Anonymous, event.Pending, event.UnknownHandle:
+			return zapcore.DebugLevel
+		}
+	case event.LoginRefused:
+		return zapcore.WarnLevel
+	case event.Send:
+		if e.Reason == event.GatewayDown || e.Reason == event.Budget {
+			return zapcore.ErrorLevel
+		}
+	}
+	return zapcore.InfoLevel
+}
