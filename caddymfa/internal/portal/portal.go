@@ -270,7 +270,8 @@ func (p *Portal) sent(v *visit, s *session.Session, sending flow.Sending, err er
 		view.Typed, _ = v.field("phoneno2fa")
 	}
 	if sending.Reason == event.Sent {
-		view.Sent = true
+		st, _ := p.Flow.Challenge(s)
+		view.Sent = st.Sends > 1
 	} else {
 		view.Reason = sending.Reason
 	}

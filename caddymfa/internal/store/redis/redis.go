@@ -47,6 +47,14 @@ type Store struct {
 	acks   int
 }
 
+// go-redis prints to standard error by itself. What it has to say comes back
+// as an error, and is logged by the gate.
+func init() { redis.SetLogger(silent{}) }
+
+type silent struct{}
+
+func (silent) Printf(context.Context, string, ...any) {}
+
 // Validate checks the configuration without a connection.
 func (c Config) Validate() error {
 	_, err := c.options()

@@ -1,0 +1,268 @@
+// Package storetest is the conformance suite that every store passes, and the
+// real Redis that tests run against.
+package storetest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/caddymfa/caddymfa/caddymfa/internal/store"
+)
+
+const short = 150 * time.Millisecond
+
+// Run holds the contract against a store. open gives a store of its own keys.
+func Run(t *testing.T, open func(t *testing.T) store.Store) {
+	for _, kind := range []struct {
+		name     string
+		volatile bool
+	}{{"durable", false}, {"volatile", true}} {
+		t.Run("records "+kind.name, func(t *testing.T) {
+			t.Parallel()
+			records(t, open(t), func(ttl time.Duration) store.Options { return store.Options{TTL: ttl, Volatile: kind.volatile} })
+		})
+		t.Run("one winner "+kind.name, func(t *testing.T) {
+			t.Parallel()
+			oneWinner(t, open(t), store.Options{TTL: time.Minute, Volatile: kind.volatile})
+		})
+	}
+	t.Run("counters", func(t *testing.T) { t.Parallel(); counters(t, open(t)) })
+	t.Run("sets", func(t *testing.T) { t.Parallel(); sets(t, open(t)) })
+	t.Run("bounds", func(t *testing.T) { t.Parallel(); bounds(t, open(t)) })
+	t.Run("clock", func(t *testing.T) { t.Parallel(); clock(t, open(t)) })
+	t.Run("closed", func(t *testing.T) { t.Parallel(); closed(t, open(t)) })
+}
+
+func must[T any](t *testing.T) func(v T, err error) T {
+	return func(v T, err error) T {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+}
+
+func records(t *testing.T, s store.Store, opts func(time.Duration) store.Options) {
+	ctx, forever := t.Context(), opts(time.Minute)
+	if _, err := s.Get(ctx, "k"); !errors.Is(err, store.ErrNotFound) {
+		t.Fatalf("Get of nothing: %v", err)
+	}
+	if _, err := s.Put(ctx, "k", []byte("x"), 7, forever); !errors.Is(err, store.ErrConflict) {
+		t.Fatalf("Put over a version that is not there: %v", err)
+	}
+	v1 := must[uint64](t)(s.Put(ctx, "k", []byte("one\x00\xff"), 0, forever))
+	if _, err := s.Put(ctx, "k", []byte("again"), 0, forever); !errors.Is(err, store.ErrConflict) {
+		t.Fatalf("Put of what exists: %v", err)
+	}
+	rec := must[store.Record](t)(s.Get(ctx, "k"))
+	if string(rec.Value) != "one\x00\xff" || rec.Version != v1 {
+		t.Fatalf("Get: %q, version %d", rec.Value, rec.Version)
+	}
+	v2 := must[uint64](t)(s.Put(ctx, "k", nil, v1, forever))
+	if v2 <= v1 {
+		t.Fatalf("version %d after %d", v2, v1)
+	}
+	if _, err := s.Put(ctx, "k", []byte("late"), v1, forever); !errors.Is(err, store.ErrConflict) {
+		t.Fatalf("Put of an old version: %v", err)
+	}
+	if rec := must[store.Record](t)(s.Get(ctx, "k")); len(rec.Value) != 0 || rec.Version != v2 {
+		t.Fatalf("Get after the second Put: %q, %d", rec.Value, rec.Version)
+	}
+	if rec := must[store.Record](t)(s.Take(ctx, "k")); rec.Version != v2 {
+		t.Fatalf("Take: version %d", rec.Version)
+	}
+	if _, err := s.Take(ctx, "k"); !errors.Is(err, store.ErrNotFound) {
+		t.Fatalf("second Take: %v", err)
+	}
+	must[uint64](t)(s.Put(ctx, "k", []byte("new"), 0, forever))
+	if err := errors.Join(s.Delete(ctx, "k"), s.Delete(ctx, "k"), s.Delete(ctx, "never")); err != nil {
+		t.Fatalf("Delete: %v", err)
+	}
+	if _, err := s.Get(ctx, "k"); !errors.Is(err, store.ErrNotFound) {
+		t.Fatalf("Get after Delete: %v", err)
+	}
+
+	v := must[uint64](t)(s.Put(ctx, "short", []byte("x"), 0, opts(short)))
+	v = must[uint64](t)(s.Put(ctx, "short", []byte("x"), v, opts(short))) // the life is that of the last Put
+	time.Sleep(2 * short)
+	if _, err := s.Get(ctx, "short"); !errors.Is(err, store.ErrNotFound) {
+		t.Fatalf("Get of what has expired: %v", err)
+	}
+	if _, err := s.Take(ctx, "short"); !errors.Is(err, store.ErrNotFound) {
+		t.Fatalf("Take of what has expired: %v", err)
+	}
+	if _, err := s.Put(ctx, "short", []byte("x"), v, forever); !errors.Is(err, store.ErrConflict) {
+		t.Fatalf("Put over what has expired: %v", err)
+	}
+	must[uint64](t)(s.Put(ctx, "short", []byte("x"), 0, forever))
+
+	must[uint64](t)(s.Put(ctx, "long", []byte("x"), 0, opts(0)))
+	must[store.Record](t)(s.Get(ctx, "long"))
+}
+
+func oneWinner(t *testing.T, s store.Store, opts store.Options) {
+	ctx := t.Context()
+	race := func(n int, f func() error) (won int) {
+		var wg sync.WaitGroup
+		var wins atomic.Int64
+		start := make(chan struct{})
+		for range n {
+			wg.Go(func() {
+				<-start
+				switch err := f(); {
+				case err == nil:
+					wins.Add(1)
+				case !errors.Is(err, store.ErrConflict) && !errors.Is(err, store.ErrNotFound):
+					t.Error(err)
+				}
+			})
+		}
+		close(start)
+		wg.Wait()
+		return int(wins.Load())
+	}
+	if n := race(100, func() error { _, err := s.Put(ctx, "k", []byte("x"), 0, opts); return err }); n != 1 {
+		t.Errorf("%d writers made the same record", n)
+	}
+	v := must[store.Record](t)(s.Get(ctx, "k")).Version
+	if n := race(100, func() error { _, err := s.Put(ctx, "k", []byte("y"), v, opts); return err }); n != 1 {
+		t.Errorf("%d writers replaced the same version", n)
+	}
+	if n := race(100, func() error { _, err := s.Take(ctx, "k"); return err }); n != 1 {
+		t.Errorf("%d takers got the record", n)
+	}
+}
+
+func counters(t *testing.T, s store.Store) {
+	ctx := t.Context()
+	if _, err := s.Add(ctx, "c", 1, 0); err == nil {
+		t.Fatal("a counter without a window")
+	}
+	if c := must[store.Count](t)(s.Add(ctx, "c", 2, time.Minute)); c.N != 2 || c.Resets <= 0 || c.Resets > time.Minute {
+		t.Fatalf("first Add: %+v", c)
+	}
+	if c := must[store.Count](t)(s.Add(ctx, "c", 3, time.Hour)); c.N != 5 || c.Resets > time.Minute {
+		t.Fatalf("second Add must not extend the window: %+v", c)
+	}
+	if c := must[store.Count](t)(s.Add(ctx, "c", -9, time.Minute)); c.N != 0 {
+		t.Fatalf("below zero: %+v", c)
+	}
+	must[store.Count](t)(s.Add(ctx, "w", 5, short))
+	time.Sleep(2 * short)
+	if c := must[store.Count](t)(s.Add(ctx, "w", 1, time.Minute)); c.N != 1 {
+		t.Fatalf("after the window: %+v", c)
+	}
+	var wg sync.WaitGroup
+	var most atomic.Int64
+	for range 100 {
+		wg.Go(func() {
+			c, err := s.Add(ctx, "sum", 1, time.Minute)
+			if err != nil {
+				t.Error(err)
+			}
+			for old := most.Load(); c.N > old && !most.CompareAndSwap(old, c.N); old = most.Load() {
+			}
+		})
+	}
+	wg.Wait()
+	if most.Load() != 100 {
+		t.Fatalf("100 parallel Adds came to %d", most.Load())
+	}
+	if err := s.Delete(ctx, "sum"); err != nil {
+		t.Fatal(err)
+	}
+	if c := must[store.Count](t)(s.Add(ctx, "sum", 1, time.Minute)); c.N != 1 {
+		t.Fatalf("after Delete: %+v", c)
+	}
+}
+
+func sets(t *testing.T, s store.Store) {
+	ctx := t.Context()
+	for _, m := range []string{"a", "b", "a"} {
+		if err := s.Join(ctx, "s", m, time.Minute); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(s.Join(ctx, "s", "brief", short), s.Join(ctx, "s2", "other", time.Minute), s.Leave(ctx, "s", "b"), s.Leave(ctx, "s", "none")); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(2 * short)
+	got := must[[]string](t)(s.Members(ctx, "s"))
+	slices.Sort(got)
+	if !slices.Equal(got, []string{"a"}) {
+		t.Fatalf("members %v", got)
+	}
+	if got := must[[]string](t)(s.Members(ctx, "none")); len(got) != 0 {
+		t.Fatalf("members of nothing: %v", got)
+	}
+}
+
+func bounds(t *testing.T, s store.Store) {
+	ctx, opts := t.Context(), store.Options{TTL: time.Minute}
+	big := bytes.Repeat([]byte("x"), store.MaxValue)
+	must[uint64](t)(s.Put(ctx, "big", big, 0, opts))
+	if rec := must[store.Record](t)(s.Get(ctx, "big")); !bytes.Equal(rec.Value, big) {
+		t.Fatal("a value of the largest size came back changed")
+	}
+	if _, err := s.Put(ctx, "big2", append(big, 'x'), 0, opts); !errors.Is(err, store.ErrTooLarge) {
+		t.Fatalf("too large a value: %v", err)
+	}
+	if _, err := s.Put(ctx, strings.Repeat("k", store.MaxKey+1), nil, 0, opts); !errors.Is(err, store.ErrTooLarge) {
+		t.Fatalf("too long a key: %v", err)
+	}
+	for _, key := range []string{"a:{b}", "ä\x00\n", "}{", strings.Repeat("k", store.MaxKey)} {
+		must[uint64](t)(s.Put(ctx, key, []byte(key), 0, opts))
+		if rec := must[store.Record](t)(s.Get(ctx, key)); string(rec.Value) != key {
+			t.Fatalf("key %q", key)
+		}
+	}
+	ended, cancel := context.WithCancel(ctx)
+	cancel()
+	if _, err := s.Get(ended, "big"); err == nil || errors.Is(err, store.ErrNotFound) {
+		t.Fatalf("Get after the caller left: %v", err)
+	}
+}
+
+func clock(t *testing.T, s store.Store) {
+	last := must[time.Time](t)(s.Now(t.Context()))
+	if d := time.Since(last).Abs(); d > time.Minute {
+		t.Fatalf("the clock is %s off", d)
+	}
+	for range 50 {
+		now := must[time.Time](t)(s.Now(t.Context()))
+		if now.Before(last) {
+			t.Fatal("the clock went back")
+		}
+		last = now
+	}
+}
+
+func closed(t *testing.T, s store.Store) {
+	ctx := t.Context()
+	must[uint64](t)(s.Put(ctx, "k", []byte("x"), 0, store.Options{TTL: time.Minute}))
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	calls := map[string]func() error{
+		"Get":    func() error { _, err := s.Get(ctx, "k"); return err },
+		"Put":    func() error { _, err := s.Put(ctx, "k2", nil, 0, store.Options{TTL: time.Minute}); return err },
+		"Take":   func() error { _, err := s.Take(ctx, "k"); return err },
+		"Delete": func() error { return s.Delete(ctx, "k") },
+		"Add":    func() error { _, err := s.Add(ctx, "k", 1, time.Minute); return err },
+		"Join":   func() error { return s.Join(ctx, "k", "m", time.Minute) },
+		"Now":    func() error { _, err := s.Now(ctx); return err },
+	}
+	for name, call := range calls {
+		if err := call(); err == nil || errors.Is(err, store.ErrNotFound) || errors.Is(err, store.ErrConflict) {
+			t.Errorf("%s of a closed store: %v", name, err)
+		}
+	}
+}
