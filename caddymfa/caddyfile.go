@@ -360,7 +360,9 @@ func (p *parser) entry(d *caddyfile.Dispenser, to *[]match.Request, withJSON, wi
 }
 
 func (p *parser) logout(d *caddyfile.Dispenser) error {
-	q, rest, err := p.request(d, d.RemainingArgsAsTokens(), isCondition)
+	// A json here is the request's: an answer's body comes too late for a logout.
+	answer := func(s string) bool { return s != "json" && isCondition(s) }
+	q, rest, err := p.request(d, d.RemainingArgsAsTokens(), answer)
 	if err != nil {
 		return err
 	}

@@ -211,7 +211,7 @@ func (h *Handler) compileEntries(g *gate.Gate) (err error) {
 			}
 		}
 	}
-	if g.Traps, err = match.Compile(h.Traps); err != nil {
+	if g.Site.Traps, err = match.Compile(h.Traps); err != nil {
 		return fmt.Errorf("trap: %w", err)
 	}
 	for _, l := range h.Logouts {

@@ -17,6 +17,7 @@ import (
 	"github.com/caddymfa/caddymfa/caddymfa/internal/jar"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/keyring"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/limit"
+	"github.com/caddymfa/caddymfa/caddymfa/internal/match"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/phone"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/session"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/sms"
@@ -83,6 +84,8 @@ type Gate struct {
 	Cookies *jar.Policy
 	// Credentials are request headers that stand for a login.
 	Credentials []string
+	// Traps show a login by a door that no rule knows.
+	Traps match.Lines
 	// AllowRedirect are foreign hosts that a withheld redirect may name.
 	AllowRedirect []string
 	// MaxReply bounds a withheld answer in bytes.

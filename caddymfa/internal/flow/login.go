@@ -42,34 +42,15 @@ type Outcome struct {
 // Login runs a recognised login request: it takes the session out, asks the
 // application, judges the answer and withholds it (design, section 4). An error
 // means that the store failed; nothing was let in.
-func (f *Flow) Login(ctx context.Context, g *Gate, c *Call, rule *login.Rule, form *intake.Form) (Outcome, error) {
+func (f *Flow) Login(ctx context.Context, g *Gate, c *Call, rules login.Rules, form *intake.Form) (Outcome, error) {
 	ctx, cancel := detached(ctx, attemptTime)
 	defer cancel()
 
-	sum := form.Sum()
-	// The same request: the same handle, or without one the same network.
-	attempt := f.attempts.MAC(c.R.Method, c.URL.RequestURI(), string(sum[:]))
-	var taken *session.Session
-	var err error
-	switch c.State {
-	case session.Live:
-		taken, err = f.Sessions.Take(ctx, &g.Gate, c.Session, attempt)
-	case session.Attempting:
-		err = session.ErrTaken
-	case session.NoHandle, session.Unknown:
-		attempt = f.attempts.MAC(c.Network, c.R.Method, c.URL.RequestURI(), string(sum[:]))
-		taken, err = f.Sessions.TakeNew(ctx, &g.Gate, attempt)
+	taken, out, err := f.take(ctx, g, c, form)
+	if taken == nil {
+		return out, err
 	}
-	switch {
-	case errors.Is(err, session.ErrTaken):
-		return f.again(ctx, g, c, attempt)
-	case errors.Is(err, session.ErrGone):
-		return Outcome{Reason: event.UnknownHandle}, nil
-	case err != nil:
-		return Outcome{}, err
-	}
-
-	out, err := f.attempt(ctx, g, c, rule, form)
+	out, err = f.attempt(ctx, g, c, rules, form)
 	if err != nil {
 		return Outcome{}, err
 	}
@@ -82,13 +63,60 @@ func (f *Flow) Login(ctx context.Context, g *Gate, c *Call, rule *login.Rule, fo
 	return out, nil
 }
 
-// again gives the same request, sent twice, the outcome of the first.
-func (f *Flow) again(ctx context.Context, g *Gate, c *Call, attempt []byte) (Outcome, error) {
-	s := c.Session
-	if c.State != session.Attempting && c.State != session.Live {
-		s = nil
+// take takes the client's session out for this attempt. Without a session there
+// is an outcome instead: the one of the same request, sent twice, or a refusal.
+func (f *Flow) take(ctx context.Context, g *Gate, c *Call, form *intake.Form) (*session.Session, Outcome, error) {
+	sum := form.Sum()
+	attempt := f.attempts.MAC(c.R.Method, c.URL.RequestURI(), string(sum[:]))
+	var held *session.Session
+	switch c.State {
+	case session.Live:
+		taken, err := f.Sessions.Take(ctx, &g.Gate, c.Session, attempt)
+		switch {
+		case err == nil:
+			return taken, Outcome{}, nil
+		case errors.Is(err, session.ErrGone):
+			return nil, Outcome{Reason: event.UnknownHandle}, nil
+		case !errors.Is(err, session.ErrTaken):
+			return nil, Outcome{}, err
+		}
+		held = c.Session
+	case session.Attempting:
+		held = c.Session
+	default:
+		// Without a handle the same request is one of the same network and browser.
+		attempt = f.attempts.MAC(c.Network, c.R.UserAgent(), c.R.Method, c.URL.RequestURI(), string(sum[:]))
 	}
-	kept, err := f.Sessions.Await(ctx, &g.Gate, s, attempt)
+	for range 2 {
+		if held == nil {
+			taken, err := f.Sessions.TakeNew(ctx, &g.Gate, attempt)
+			if err == nil || !errors.Is(err, session.ErrTaken) {
+				return taken, Outcome{}, err
+			}
+		}
+		out, err := f.again(ctx, g, held, attempt)
+		if held != nil || err != nil || out.Session == nil {
+			return nil, out, err
+		}
+		// The first request's session may have been used up since: then this is
+		// no double click but somebody who signs in once more.
+		cur, err := f.Sessions.Reload(ctx, &g.Gate, out.Session)
+		if err == nil && cur.Level == out.Level {
+			return nil, out, nil
+		} else if err != nil && !errors.Is(err, session.ErrGone) {
+			return nil, Outcome{}, err
+		}
+		if err := f.Sessions.Forget(ctx, &g.Gate, attempt); err != nil {
+			return nil, Outcome{}, err
+		}
+	}
+	return nil, Outcome{Reason: event.InProgress}, nil
+}
+
+// again waits for the outcome of the attempt that holds a session, or of the
+// same request without one.
+func (f *Flow) again(ctx context.Context, g *Gate, held *session.Session, attempt []byte) (Outcome, error) {
+	kept, err := f.Sessions.Await(ctx, &g.Gate, held, attempt)
 	switch {
 	case errors.Is(err, session.ErrGone), errors.Is(err, context.DeadlineExceeded):
 		return Outcome{Reason: event.InProgress}, nil
@@ -106,12 +134,12 @@ func (f *Flow) again(ctx context.Context, g *Gate, c *Call, attempt []byte) (Out
 }
 
 // attempt forwards the login and decides. The session that it came from is out.
-func (f *Flow) attempt(ctx context.Context, g *Gate, c *Call, rule *login.Rule, form *intake.Form) (Outcome, error) {
+func (f *Flow) attempt(ctx context.Context, g *Gate, c *Call, rules login.Rules, form *intake.Form) (Outcome, error) {
 	from, was := session.None, session.Record{}
 	if c.State == session.Live {
 		from, was = c.Session.Level, c.Session.Record
 	}
-	name := rule.RequestUser(form)
+	name := rules.RequestUser(form)
 	tried := f.attempts.Ref("name", g.ID, name)
 	now := time.Now()
 
@@ -121,7 +149,7 @@ func (f *Flow) attempt(ctx context.Context, g *Gate, c *Call, rule *login.Rule, 
 	// token, goes along, or many login forms would not work.
 	sent, own := was.Jar, false
 	switch {
-	case from == session.Anonymous && (was.Tried == "" || was.Tried == tried || rule.Identity != nil):
+	case from == session.Anonymous && (was.Tried == "" || was.Tried == tried || rules.Judged()):
 	case from == session.Verified && name != "" && name == intake.FoldUser(was.User):
 		own = true
 	default:
@@ -137,23 +165,27 @@ func (f *Flow) attempt(ctx context.Context, g *Gate, c *Call, rule *login.Rule, 
 		if errors.Is(err, upstream.ErrNoAnswer) {
 			reason = event.NoAnswer
 		}
-		f.emit(ctx, g, nil, event.Event{Name: event.LoginRefused, Reason: reason, Rule: rule.Name, Err: err})
-		return Outcome{Reason: reason}, nil
+		return f.refuseLogin(ctx, g, rules[0], reason, err), nil
 	}
 	sets := upstream.TakeCookies(reply.Header, c.URL.Path, now)
 	fresh, _, err := sent.Apply(sets, now)
 	if err != nil {
-		f.emit(ctx, g, nil, event.Event{Name: event.LoginRefused, Reason: event.Unreadable, Rule: rule.Name, Err: err})
-		return Outcome{Reason: event.Unreadable}, nil
+		return f.refuseLogin(ctx, g, rules[0], event.Unreadable, err), nil
 	}
 
-	verdict, user, err := f.judge(ctx, g, c, rule, reply, sets, &sent, &fresh)
+	answer := &match.Answer{Status: reply.Status, Header: reply.Header, Body: reply.Body, Sets: sets, Jar: &sent}
+	rule, user, err := f.judge(ctx, g, c, rules, answer, &fresh)
 	if err != nil {
-		f.emit(ctx, g, nil, event.Event{Name: event.LoginRefused, Reason: event.NoVerdict, Rule: rule.Name, Err: err})
-		return Outcome{Reason: event.NoVerdict}, nil
+		return f.refuseLogin(ctx, g, rule, event.NoVerdict, err), nil
 	}
-	if verdict == login.Failed {
-		f.emit(ctx, g, nil, event.Event{Name: event.LoginFailed, Reason: event.WrongPassword, Rule: rule.Name})
+	if rule == nil {
+		// No login that we know. One that we do not know must not leave either.
+		answer.Trap = true
+		if hit, err := g.Traps.Any(ctx, answer); hit || err != nil {
+			f.emit(ctx, g, nil, event.Event{Name: event.Trap, Reason: event.TrapHit, Rule: rules[0].Name, Err: err})
+			return Outcome{Reason: event.TrapHit}, nil
+		}
+		f.emit(ctx, g, nil, event.Event{Name: event.LoginFailed, Reason: event.WrongPassword, Rule: rules[0].Name})
 		if own {
 			// What the verified user's session has become is nobody's now.
 			fresh = fresh.Keep(g.Cookies.Bare)
@@ -171,13 +203,22 @@ func (f *Flow) attempt(ctx context.Context, g *Gate, c *Call, rule *login.Rule, 
 	return f.withhold(ctx, g, c, rule, reply, sets, fresh, user)
 }
 
-func (f *Flow) judge(ctx context.Context, g *Gate, c *Call, rule *login.Rule, reply *upstream.Reply, sets []jar.Set, before, after *jar.Jar) (login.Verdict, string, error) {
+// refuseLogin reports a login that was not let in.
+func (f *Flow) refuseLogin(ctx context.Context, g *Gate, rule *login.Rule, reason event.Reason, err error) Outcome {
+	e := event.Event{Name: event.LoginRefused, Reason: reason, Err: err}
+	if rule != nil {
+		e.Rule = rule.Name
+	}
+	f.emit(ctx, g, nil, e)
+	return Outcome{Reason: reason}
+}
+
+func (f *Flow) judge(ctx context.Context, g *Gate, c *Call, rules login.Rules, answer *match.Answer, after *jar.Jar) (*login.Rule, string, error) {
 	get := func(ctx context.Context, target string) (*upstream.Reply, error) {
 		return c.Next.Get(ctx, c.R, target, g.Cookies.Up(nil, after, pathOf(target), false, time.Now()))
 	}
-	answer := &match.Answer{Status: reply.Status, Header: reply.Header, Body: reply.Body, Sets: sets, Jar: before}
 	answer.Next = func(ctx context.Context) (*match.Answer, error) {
-		to, err := c.URL.Parse(reply.Header.Get("Location"))
+		to, err := c.URL.Parse(answer.Header.Get("Location"))
 		if err != nil || (to.Host != "" && !g.sameHost(to)) {
 			return nil, errors.New("the redirect leads to another host")
 		}
@@ -187,7 +228,7 @@ func (f *Flow) judge(ctx context.Context, g *Gate, c *Call, rule *login.Rule, re
 		}
 		return &match.Answer{Status: rep.Status, Header: rep.Header, Body: rep.Body}, nil
 	}
-	return rule.Judge(ctx, answer, get)
+	return rules.Judge(ctx, answer, get)
 }
 
 // failed lets the application's answer to a wrong password go on. The session

@@ -28,8 +28,8 @@ func (g *Gate) verified(v *visit) (event.Reason, error) {
 	}
 	now := time.Now()
 	logout := g.logout(v)
-	ctx, release := g.Flow.Sessions.Attach(v.r.Context(), &v.site.Gate, s)
-	defer release()
+	ctx, stream := g.Flow.Sessions.Attach(v.r.Context(), &v.site.Gate, s)
+	defer stream.Release()
 	r := v.r.WithContext(ctx)
 	upstream.Dress(r, v.site.Cookies.Up(v.r.Header["Cookie"], &s.Jar, v.in.URL.Path, true, now), v.site.Credentials, true)
 	if g.Rules.Covers(&v.target) {
@@ -37,7 +37,7 @@ func (g *Gate) verified(v *visit) (event.Reason, error) {
 	}
 	v.in.Announce(s.Level, s.User, s.VerifiedAt)
 
-	h := &head{g: g, v: v, s: s, logout: logout, given: len(v.w.Header()["Set-Cookie"])}
+	h := &head{g: g, v: v, s: s, stream: stream, logout: logout, given: len(v.w.Header()["Set-Cookie"])}
 	tap := &upstream.Tap{W: v.w, OnHead: h.verified}
 	err := v.next(tap, r)
 	if err == nil && tap.Status() == 0 {
@@ -156,6 +156,7 @@ type head struct {
 	g      *Gate
 	v      *visit
 	s      *session.Session
+	stream *session.Stream
 	logout *Logout
 	// given are the Set-Cookie lines that outer handlers had set: not the
 	// application's.
@@ -201,14 +202,14 @@ func (h *head) cookies(hd http.Header) []jar.Set {
 // trapped holds the traps against the head. A hit ends the session: somebody
 // has logged in by a door that we do not know (attack J6).
 func (h *head) trapped(status int, hd http.Header, sets []jar.Set) bool {
-	if len(h.g.Traps) == 0 {
+	if len(h.v.site.Traps) == 0 {
 		return false
 	}
 	before := &jar.Jar{}
 	if h.s != nil {
 		before = &h.s.Jar
 	}
-	hit, err := h.g.Traps.Any(context.Background(), &match.Answer{Status: status, Header: hd, Sets: sets, Jar: before, Trap: true})
+	hit, err := h.v.site.Traps.Any(context.Background(), &match.Answer{Status: status, Header: hd, Sets: sets, Jar: before, Trap: true})
 	if !hit && err == nil {
 		return false
 	}
@@ -228,6 +229,7 @@ func (h *head) verified(status int, hd http.Header) bool {
 			out, _ = h.logout.Answer.Any(h.v.r.Context(), &match.Answer{Status: status, Header: hd, Sets: sets, Jar: &h.s.Jar})
 		}
 		if out {
+			h.stream.Detach()
 			if err := h.g.Flow.End(h.v.r.Context(), h.v.site, h.s, event.AppLogout); err != nil {
 				return h.drop(event.StoreDown, err)
 			}

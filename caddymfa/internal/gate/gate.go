@@ -37,7 +37,6 @@ type Gate struct {
 	Public       []*match.Entry
 	PublicAssets bool
 	Deny         []*match.Entry
-	Traps        match.Lines
 	Logouts      []Logout
 	// Session are names of the application's session cookies.
 	Session []*regexp.Regexp
@@ -126,10 +125,10 @@ func (g *Gate) Serve(w http.ResponseWriter, r *http.Request, in Input, next upst
 	case g.own(in.URL.Path) || g.own(r.URL.Path):
 		return g.portal(v), nil
 	}
-	if rule, reason := g.login(v); reason != "" {
+	if rules, reason := g.login(v); reason != "" {
 		return g.refuse(v, reason), nil
-	} else if rule != nil {
-		return g.attempt(v, rule), nil
+	} else if len(rules) > 0 {
+		return g.attempt(v, rules), nil
 	}
 	if v.call.State == session.Live && v.call.Session.Level == session.Verified {
 		return g.verified(v)

@@ -20,8 +20,8 @@ func (g *Gate) portal(v *visit) event.Reason {
 }
 
 // attempt runs a login and writes what came of it.
-func (g *Gate) attempt(v *visit, rule *login.Rule) event.Reason {
-	out, err := g.Flow.Login(v.r.Context(), v.site, v.call, rule, v.form)
+func (g *Gate) attempt(v *visit, rules login.Rules) event.Reason {
+	out, err := g.Flow.Login(v.r.Context(), v.site, v.call, rules, v.form)
 	if err != nil {
 		return g.storeDown(v, err)
 	}

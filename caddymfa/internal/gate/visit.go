@@ -220,8 +220,8 @@ func (g *Gate) read(v *visit) (*intake.Form, event.Reason) {
 	return f, ""
 }
 
-// login finds the rule that the request is a login of.
-func (g *Gate) login(v *visit) (*login.Rule, event.Reason) {
+// login finds the rules that the request is a login of.
+func (g *Gate) login(v *visit) (login.Rules, event.Reason) {
 	if !g.Rules.Candidate(&v.target) {
 		return nil, ""
 	}
@@ -229,12 +229,12 @@ func (g *Gate) login(v *visit) (*login.Rule, event.Reason) {
 	if reason != "" {
 		return nil, reason
 	}
-	rule, reason := g.Rules.Match(&v.target, f)
+	rules, reason := g.Rules.Match(&v.target, f)
 	if reason != "" {
 		v.in.NoLog() // the address may hold a password (attacks B7, J5)
 		return nil, reason
 	}
-	if rule == nil {
+	if len(rules) == 0 {
 		return nil, ""
 	}
 	if v.r.URL.RawQuery != "" {
@@ -246,7 +246,7 @@ func (g *Gate) login(v *visit) (*login.Rule, event.Reason) {
 	if g.crossSite(v.r) {
 		return nil, event.CrossSite
 	}
-	return rule, ""
+	return rules, ""
 }
 
 // crossSite reports whether another site's page sent the request: somebody

@@ -31,6 +31,21 @@ var ErrNoVerdict = errors.New("no verdict")
 // maxUser bounds a user's name in bytes.
 const maxUser = 256
 
+// Judge asks the rules of one login in turn. The first that takes the answer for
+// a login decides; one that cannot say ends the login.
+func (rs Rules) Judge(ctx context.Context, a *match.Answer, probe func(context.Context, string) (*upstream.Reply, error)) (*Rule, string, error) {
+	for _, r := range rs {
+		v, user, err := r.Judge(ctx, a, probe)
+		if err != nil {
+			return r, "", err
+		}
+		if v == Accepted {
+			return r, user, nil
+		}
+	}
+	return nil, "", nil
+}
+
 // Judge says what an answer means, and whom it is about; user is "" when only
 // the request names somebody. probe asks the application for the identity page
 // with the cookies that it has just given.

@@ -50,23 +50,26 @@ func (r *Rule) covers(q *Request) bool {
 	return r.AnyPath || r.paths.Match(q.Path) || r.paths.Any(q.Spellings)
 }
 
-// Match finds the rule of a login request. A reason other than "" means that
-// the request could be a login and must not be forwarded: it can be read in two
+// Match finds the rules of a login request: all of them, because an application
+// may have several logins at one address, and what one rule takes for a wrong
+// password may be another's success. A reason other than "" means that the
+// request could be a login and must not be forwarded: it can be read in two
 // ways, or carries a password where none belongs.
-func (rs Rules) Match(q *Request, f *intake.Form) (*Rule, event.Reason) {
+func (rs Rules) Match(q *Request, f *intake.Form) (Rules, event.Reason) {
+	var found Rules
 	for _, r := range rs {
 		if !r.candidate(q) {
 			continue
 		}
 		is, reason := r.match(q, f)
 		if reason != "" {
-			return r, reason
+			return nil, reason
 		}
 		if is {
-			return r, ""
+			found = append(found, r)
 		}
 	}
-	return nil, ""
+	return found, ""
 }
 
 func (r *Rule) match(q *Request, f *intake.Form) (bool, event.Reason) {
@@ -191,4 +194,19 @@ func (r *Rule) RequestUser(f *intake.Form) string {
 		value = v
 	}
 	return intake.FoldUser(cut(r.user, value))
+}
+
+// RequestUser reads the user's name of the request by the first rule that finds one.
+func (rs Rules) RequestUser(f *intake.Form) string {
+	for _, r := range rs {
+		if name := r.RequestUser(f); name != "" {
+			return name
+		}
+	}
+	return ""
+}
+
+// Judged reports whether the application itself is asked who was logged in.
+func (rs Rules) Judged() bool {
+	return !slices.ContainsFunc(rs, func(r *Rule) bool { return r.Identity == nil })
 }

@@ -12,13 +12,16 @@ type live struct {
 	alive func(ctx context.Context, gate string, id ID) bool
 
 	mu   sync.Mutex
-	open map[ID]map[*stream]struct{}
+	open map[ID]map[*Stream]struct{}
 
 	stop context.CancelFunc
 	done chan struct{}
 }
 
-type stream struct {
+// Stream is a request that a session has under way.
+type Stream struct {
+	live   *live
+	id     ID
 	gate   string
 	since  time.Time
 	cancel context.CancelFunc
@@ -30,34 +33,41 @@ const watchEvery = 3 * time.Second
 
 func newLive(alive func(context.Context, string, ID) bool) *live {
 	ctx, stop := context.WithCancel(context.Background())
-	l := &live{alive: alive, open: make(map[ID]map[*stream]struct{}), stop: stop, done: make(chan struct{})}
+	l := &live{alive: alive, open: make(map[ID]map[*Stream]struct{}), stop: stop, done: make(chan struct{})}
 	go l.watch(ctx)
 	return l
 }
 
 func (l *live) close() { l.stop(); <-l.done }
 
-func (l *live) attach(ctx context.Context, gate string, id ID) (context.Context, func()) {
+func (l *live) attach(ctx context.Context, gate string, id ID) (context.Context, *Stream) {
 	ctx, cancel := context.WithCancel(ctx)
-	st := &stream{gate: gate, since: time.Now(), cancel: cancel}
+	st := &Stream{live: l, id: id, gate: gate, since: time.Now(), cancel: cancel}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	of := l.open[id]
-	if of == nil {
-		of = make(map[*stream]struct{}, 1)
-		l.open[id] = of
+	if l.open[id] == nil {
+		l.open[id] = make(map[*Stream]struct{}, 1)
 	}
-	of[st] = struct{}{}
-	return ctx, func() {
-		cancel()
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		delete(of, st)
-		// The map under id may be a new one by now, of a later request.
-		if len(of) == 0 && len(l.open[id]) == 0 {
-			delete(l.open, id)
-		}
+	l.open[id][st] = struct{}{}
+	return ctx, st
+}
+
+// Detach unties the request from its session: the answer that ends a session
+// still reaches the client.
+func (st *Stream) Detach() {
+	l := st.live
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.open[st.id], st)
+	if len(l.open[st.id]) == 0 {
+		delete(l.open, st.id)
 	}
+}
+
+// Release says that the request is over.
+func (st *Stream) Release() {
+	st.Detach()
+	st.cancel()
 }
 
 func (l *live) end(id ID) {

@@ -20,6 +20,9 @@ const (
 	// AttemptTTL is how long a login attempt may take, and how long its outcome
 	// waits for the same request sent twice.
 	AttemptTTL = 60 * time.Second
+	// againTTL is how long the outcome of a client without a handle waits for
+	// its second click: the same network and browser may also be another person.
+	againTTL = 10 * time.Second
 	// freshness is the greatest age of a node's copy of a record: what another
 	// node has ended works here no longer than that.
 	freshness = time.Second
@@ -254,6 +257,11 @@ func (t *Table) TakeNew(ctx context.Context, g *Gate, attempt []byte) (*Session,
 	return s, nil
 }
 
+// Forget removes the mark of an attempt of a client without a session.
+func (t *Table) Forget(ctx context.Context, g *Gate, attempt []byte) error {
+	return t.End(ctx, &Session{ID: t.attemptID(g, attempt)})
+}
+
 func (t *Table) attemptID(g *Gate, attempt []byte) (id ID) {
 	copy(id[:], t.ids.MAC("place", g.ID, string(attempt)))
 	return id
@@ -262,7 +270,11 @@ func (t *Table) attemptID(g *Gate, attempt []byte) (id ID) {
 // Finish leaves the outcome of an attempt for the same request sent twice. The
 // session stays out.
 func (t *Table) Finish(ctx context.Context, g *Gate, taken *Session, outcome []byte) error {
-	_, err := t.write(ctx, g, taken.ID, Record{Level: done, Attempt: taken.Attempt, Outcome: outcome, Light: taken.Light}, taken.Version, AttemptTTL)
+	ttl := AttemptTTL
+	if taken.ID == t.attemptID(g, taken.Attempt) {
+		ttl = againTTL
+	}
+	_, err := t.write(ctx, g, taken.ID, Record{Level: done, Attempt: taken.Attempt, Outcome: outcome, Light: taken.Light}, taken.Version, ttl)
 	if err != nil {
 		return fmt.Errorf("session: finish attempt: %w", err)
 	}
@@ -350,9 +362,9 @@ func (t *Table) SetHandle(w http.Header, g *Gate, s *Session, secure bool) {
 func (t *Table) ClearHandle(w http.Header, g *Gate, secure bool) { g.Cookie.set(w, "", secure, -1) }
 
 // Attach ties a request to a session: the returned context ends with the
-// session, at the latest 5 s after another node ended it. Call release when
-// the request is over.
-func (t *Table) Attach(ctx context.Context, g *Gate, s *Session) (context.Context, func()) {
+// session, at the latest 5 s after another node ended it. Release the stream
+// when the request is over.
+func (t *Table) Attach(ctx context.Context, g *Gate, s *Session) (context.Context, *Stream) {
 	return t.live.attach(ctx, g.ID, s.ID)
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/caddymfa/caddymfa/caddymfa/internal/store"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/store/storetest"
+	"github.com/caddymfa/caddymfa/test/servers"
 )
 
 func open(t *testing.T, c Config) *Store {
@@ -24,7 +25,7 @@ func open(t *testing.T, c Config) *Store {
 }
 
 func TestConformance(t *testing.T) {
-	srv := storetest.Redis(t)
+	srv := servers.Redis(t)
 	var n atomic.Int64
 	storetest.Run(t, func(t *testing.T) store.Store {
 		return open(t, Config{URLs: []string{srv.URL}, KeyPrefix: "mfa:" + strings.Repeat("x", int(n.Add(1))) + ":"})
@@ -32,7 +33,7 @@ func TestConformance(t *testing.T) {
 }
 
 func TestTLS(t *testing.T) {
-	srv := storetest.Redis(t)
+	srv := servers.Redis(t)
 	s := open(t, Config{URLs: []string{srv.TLSURL}, TLSCA: srv.CA})
 	if _, err := s.Check(t.Context()); err != nil {
 		t.Fatal(err)
@@ -57,7 +58,7 @@ func TestAttack_D7_ErrorsHideThePassword(t *testing.T) {
 }
 
 func TestHangingServerIsAnErrorSoon(t *testing.T) {
-	srv := storetest.Redis(t)
+	srv := servers.Redis(t)
 	s := open(t, Config{URLs: []string{srv.URL}})
 	if _, err := s.Add(t.Context(), "c", 1, time.Minute); err != nil {
 		t.Fatal(err)
@@ -114,7 +115,7 @@ func losing(t *testing.T, addr string) (string, *atomic.Bool) {
 }
 
 func TestLostAnswerIsGivenAgainAndCountedOnce(t *testing.T) {
-	srv := storetest.Redis(t)
+	srv := servers.Redis(t)
 	addr, lose := losing(t, strings.TrimPrefix(srv.URL, "redis://caddymfa:caddymfa-test@"))
 	s := open(t, Config{URLs: []string{"redis://caddymfa:caddymfa-test@" + addr}})
 	ctx := t.Context()

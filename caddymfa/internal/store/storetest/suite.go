@@ -1,5 +1,4 @@
-// Package storetest is the conformance suite that every store passes, and the
-// real Redis that tests run against.
+// Package storetest is the conformance suite that every store passes.
 package storetest
 
 import (

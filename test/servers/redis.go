@@ -1,4 +1,5 @@
-package storetest
+// Package servers starts the real servers that tests run against.
+package servers
 
 import (
 	"net"

@@ -1,0 +1,394 @@
+// Package e2e runs the ready-built Caddy, as a process of its own, in front of
+// real applications.
+package e2e
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/cookiejar"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/net/html"
+
+	"github.com/caddymfa/caddymfa/test/servers"
+)
+
+// binary is the Caddy under test, built once.
+var binary = sync.OnceValues(func() (string, error) {
+	if b := os.Getenv("CADDYMFA_BINARY"); b != "" {
+		return filepath.Abs(b)
+	}
+	dir, err := os.MkdirTemp("", "caddymfa-e2e-")
+	if err != nil {
+		return "", err
+	}
+	out := filepath.Join(dir, "caddymfa")
+	cmd := exec.Command("go", "build", "-o", out, "github.com/caddymfa/caddymfa/cmd/caddymfa")
+	if text, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("%w: %s", err, text)
+	}
+	return out, nil
+})
+
+// phones takes the texts that the gate sends by webhook.
+type phones struct {
+	*httptest.Server
+	mu    sync.Mutex
+	texts map[string][]string // by number
+	down  bool
+}
+
+func newPhones(t *testing.T) *phones {
+	p := &phones{texts: map[string][]string{}}
+	p.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var m struct{ To, Text string }
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if err := json.NewDecoder(r.Body).Decode(&m); err != nil || p.down {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return
+		}
+		p.texts[m.To] = append(p.texts[m.To], m.Text)
+	}))
+	t.Cleanup(p.Close)
+	return p
+}
+
+func (p *phones) count() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n := 0
+	for _, list := range p.texts {
+		n += len(list)
+	}
+	return n
+}
+
+var code = regexp.MustCompile(`^(\d{6}) `)
+
+// last is the code of the last text to a number.
+func (p *phones) last(t *testing.T, number string) string {
+	t.Helper()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	list := p.texts[number]
+	if len(list) == 0 {
+		t.Fatalf("no text to %s; texts: %v", number, p.texts)
+	}
+	return code.FindStringSubmatch(list[len(list)-1])[1]
+}
+
+// Numbers of the users.
+const (
+	alicePhone = "+447400123456"
+	bobPhone   = "+447400654321"
+)
+
+// gate is a running Caddy with one site.
+type gate struct {
+	url, config, dir string
+	phones           *phones
+	cmd              *exec.Cmd
+	log              *bytes.Buffer
+}
+
+// freePort is a port on which nothing listens just now.
+func freePort(t *testing.T) int {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	return l.Addr().(*net.TCPAddr).Port
+}
+
+// startGate runs the gate in front of upstream. block is the inside of the
+// directive; global is added to the global option.
+func startGate(t *testing.T, port int, upstream, block, global string) *gate {
+	t.Helper()
+	bin, err := binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := &gate{dir: t.TempDir(), phones: newPhones(t), url: fmt.Sprintf("http://127.0.0.1:%d", port), log: &bytes.Buffer{}}
+	if !strings.Contains(global, "store ") {
+		global += "\n\t\tstore embedded " + g.dir
+	}
+	if err := os.WriteFile(filepath.Join(g.dir, "numbers"), []byte("alice "+alicePhone+"\nbob "+bobPhone+"\ndeluge "+alicePhone+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	g.config = filepath.Join(g.dir, "Caddyfile")
+	text := fmt.Sprintf(`{
+	admin unix/%s/admin.sock
+	persist_config off
+	auto_https off
+	debug
+	mfa {
+		%s
+		sms webhook %s
+		countries GB
+		directory file %s/numbers
+		limits {
+			user_sends 200 24h
+			ip_sends 500 1h
+			prefix_sends 500 1h
+		}
+	}
+}
+http://127.0.0.1:%d {
+	log
+	mfa {
+%s
+	}
+	reverse_proxy %s
+}
+`, g.dir, global, g.phones.URL, g.dir, port, block, upstream)
+	if err := os.WriteFile(g.config, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	g.run(t, bin)
+	t.Cleanup(func() {
+		g.stop()
+		if t.Failed() {
+			if g.decisions() == "" {
+				t.Log(lastLines(g.log.String(), 5))
+			}
+			t.Logf("decisions of the gate:\n%s", lastLines(g.decisions(), 40))
+		}
+	})
+	return g
+}
+
+// decisions are the lines of the log that the gate itself wrote.
+func (g *gate) decisions() string {
+	var b strings.Builder
+	for line := range strings.Lines(g.log.String()) {
+		if strings.Contains(line, `"logger":"mfa`) || strings.Contains(line, `"level":"error"`) {
+			b.WriteString(line)
+		}
+	}
+	return b.String()
+}
+
+func lastLines(s string, n int) string {
+	lines := strings.Split(s, "\n")
+	return strings.Join(lines[max(0, len(lines)-n):], "\n")
+}
+
+func (g *gate) run(t *testing.T, bin string) {
+	t.Helper()
+	g.cmd = exec.Command(bin, "run", "--config", g.config, "--adapter", "caddyfile")
+	g.cmd.Stdout, g.cmd.Stderr = g.log, g.log
+	g.cmd.Env = append(os.Environ(), "XDG_DATA_HOME="+g.dir, "XDG_CONFIG_HOME="+g.dir)
+	if err := g.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	waitHTTP(t, g.url+"/mfa/status")
+}
+
+func (g *gate) stop() {
+	if g.cmd != nil && g.cmd.Process != nil {
+		_ = g.cmd.Process.Signal(syscall.SIGTERM)
+		_ = g.cmd.Wait()
+	}
+}
+
+func waitHTTP(t *testing.T, u string) {
+	t.Helper()
+	for range 200 {
+		res, err := http.Get(u)
+		if err == nil {
+			_ = res.Body.Close()
+			return
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	t.Errorf("%s does not answer", u)
+	t.FailNow()
+}
+
+// startApp installs and runs one of the applications in test/apps. It stays for
+// the other tests of the run, and is ended with the last.
+func startApp(t *testing.T, name string, port int, public string) string {
+	t.Helper()
+	dir := filepath.Join(servers.Root(t), "test", "apps", name)
+	data := filepath.Join(os.TempDir(), "caddymfa-apps", name+fmt.Sprint("-", port))
+	env := append(os.Environ(), fmt.Sprint("PORT=", port), "DATA="+data, "PUBLIC_URL="+public)
+	for _, script := range []string{"install.sh", "start.sh"} {
+		cmd := exec.Command("bash", filepath.Join(dir, script))
+		cmd.Env = env
+		if out, err := cmd.CombinedOutput(); err != nil {
+			servers.Missing(t, fmt.Sprintf("%s (%s: %v: %s)", name, script, err, lastLines(string(out), 15)))
+		}
+	}
+	t.Cleanup(func() {
+		cmd := exec.Command("bash", filepath.Join(dir, "stop.sh"))
+		cmd.Env = env
+		_ = cmd.Run()
+		_ = os.RemoveAll(data)
+	})
+	return fmt.Sprintf("127.0.0.1:%d", port)
+}
+
+// browser is a client that keeps cookies and follows redirects, as a person's does.
+type browser struct {
+	t    *testing.T
+	g    *gate
+	http *http.Client
+	// page and body are the last answer.
+	page *http.Response
+	body string
+}
+
+func (g *gate) browser(t *testing.T) *browser {
+	t.Helper()
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &browser{t: t, g: g, http: &http.Client{Jar: jar, Timeout: 30 * time.Second}}
+}
+
+func (b *browser) do(method, target, contentType, body string, head ...string) *browser {
+	b.t.Helper()
+	if strings.HasPrefix(target, "/") {
+		target = b.g.url + target
+	}
+	req, err := http.NewRequest(method, target, strings.NewReader(body))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	req.Header.Set("Accept", "text/html,application/xhtml+xml")
+	req.Header.Set("Referer", b.g.url+"/")
+	if contentType != "" {
+		req.Header.Set("Content-Type", contentType)
+	}
+	for i := 0; i+1 < len(head); i += 2 {
+		req.Header.Set(head[i], head[i+1])
+	}
+	if b.page, err = b.http.Do(req); err != nil {
+		b.t.Fatal(err)
+	}
+	text, err := io.ReadAll(b.page.Body)
+	_ = b.page.Body.Close()
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.body = string(text)
+	return b
+}
+
+func (b *browser) get(target string, head ...string) *browser {
+	b.t.Helper()
+	return b.do(http.MethodGet, target, "", "", head...)
+}
+
+func (b *browser) post(target string, v url.Values, head ...string) *browser {
+	b.t.Helper()
+	return b.do(http.MethodPost, target, "application/x-www-form-urlencoded", v.Encode(), head...)
+}
+
+// submit fills the form on the page that has all of the given fields, and sends it.
+func (b *browser) submit(fields url.Values) *browser {
+	b.t.Helper()
+	doc, err := html.Parse(strings.NewReader(b.body))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	for _, f := range forms(doc) {
+		all := true
+		for name := range fields {
+			all = all && f.values.Has(name)
+		}
+		if !all {
+			continue
+		}
+		for name, v := range fields {
+			f.values[name] = v
+		}
+		action, err := b.page.Request.URL.Parse(f.action)
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		return b.post(action.String(), f.values, "Referer", b.page.Request.URL.String())
+	}
+	b.t.Fatalf("no form with %v on %s (%d):\n%.2000s", fields, b.page.Request.URL, b.page.StatusCode, b.body)
+	return b
+}
+
+type htmlForm struct {
+	action string
+	values url.Values
+}
+
+func forms(n *html.Node) (out []htmlForm) {
+	if n.Type == html.ElementNode && n.Data == "form" {
+		f := htmlForm{action: attr(n, "action"), values: url.Values{}}
+		fields(n, f.values)
+		return []htmlForm{f}
+	}
+	for c := n.FirstChild; c != nil; c = c.NextSibling {
+		out = append(out, forms(c)...)
+	}
+	return out
+}
+
+func fields(n *html.Node, v url.Values) {
+	if name := attr(n, "name"); n.Type == html.ElementNode && name != "" && (n.Data == "input" || n.Data == "button") {
+		if t := attr(n, "type"); t != "checkbox" && (t != "submit" && n.Data == "input" || name == "wp-submit") {
+			v.Set(name, attr(n, "value"))
+		}
+	}
+	for c := n.FirstChild; c != nil; c = c.NextSibling {
+		fields(c, v)
+	}
+}
+
+func attr(n *html.Node, name string) string {
+	for _, a := range n.Attr {
+		if a.Key == name {
+			return a.Val
+		}
+	}
+	return ""
+}
+
+// code types a code into the code page.
+func (b *browser) code(c string) *browser {
+	b.t.Helper()
+	return b.submit(url.Values{"otp": {c}})
+}
+
+func (b *browser) has(text string) bool { return strings.Contains(b.body, text) }
+
+func (b *browser) mustHave(text string) {
+	b.t.Helper()
+	if !b.has(text) {
+		b.t.Fatalf("%q is not on %s (%d):\n%.1500s", text, b.page.Request.URL, b.page.StatusCode, b.body)
+	}
+}
+
+func (b *browser) mustNotHave(text string) {
+	b.t.Helper()
+	if b.has(text) {
+		b.t.Fatalf("%q is on %s (%d)", text, b.page.Request.URL, b.page.StatusCode)
+	}
+}
+
+// codePage is text that stands on the code page only.
+const codePage = `name="otp"`
