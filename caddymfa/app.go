@@ -16,6 +16,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -185,8 +186,8 @@ func (a *App) Stop() error { return nil }
 // to leave closes it.
 func (a *App) Cleanup() error {
 	var err error
-	for i := len(a.held) - 1; i >= 0; i-- { // tables before their store
-		_, e := pool.Delete(a.held[i])
+	for _, v := range slices.Backward(a.held) { // tables before their store
+		_, e := pool.Delete(v)
 		err = errors.Join(err, e)
 	}
 	a.held = nil

@@ -51,10 +51,9 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 // parser reads one block into a handler. A preset is read by the same parser,
 // with its base path before every path.
 type parser struct {
-	h      *Handler
-	base   string
-	preset bool
-	seen   map[string]bool
+	h    *Handler
+	base string
+	seen map[string]bool
 }
 
 // words are the subdirectives. Those that may be repeated add; of the others a

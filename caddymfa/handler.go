@@ -419,6 +419,7 @@ func announce(repl *caddy.Replacer, level session.Level, user string, at time.Ti
 		repl.Set("http.mfa.verified_at", at.UTC().Format(time.RFC3339))
 	case session.Pending:
 		repl.Set("http.auth.candidate.id", user)
+	case session.None, session.Anonymous:
 	}
 }
 

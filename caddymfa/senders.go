@@ -66,10 +66,14 @@ func (TwilioSender) CaddyModule() caddy.ModuleInfo {
 func (s *TwilioSender) Provision(caddy.Context) error {
 	c := twilio.Config{}
 	err := resolveAll("sms twilio", []resolved{
-		{&c.AccountSID, "account_sid", s.AccountSID}, {&c.AuthToken, "auth_token", s.AuthToken},
-		{&c.APIKeySID, "api_key", s.APIKeySID}, {&c.APIKeySecret, "api_key", s.APIKeySecret},
-		{&c.From, "from", s.From}, {&c.MessagingService, "messaging_service", s.MessagingService},
-		{&c.APIURL, "api_url", s.APIURL}, {&c.StatusCallback, "status_callback", s.StatusCallback},
+		{&c.AccountSID, "account_sid", s.AccountSID},
+		{&c.AuthToken, "auth_token", s.AuthToken},
+		{&c.APIKeySID, "api_key", s.APIKeySID},
+		{&c.APIKeySecret, "api_key", s.APIKeySecret},
+		{&c.From, "from", s.From},
+		{&c.MessagingService, "messaging_service", s.MessagingService},
+		{&c.APIURL, "api_url", s.APIURL},
+		{&c.StatusCallback, "status_callback", s.StatusCallback},
 	})
 	if err != nil {
 		return err

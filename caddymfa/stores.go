@@ -258,9 +258,12 @@ func (s *RedisStore) Provision(caddy.Context) error {
 		to          *string
 		name, value string
 	}{
-		{&s.config.Username, "username", s.Username}, {&s.config.Password, "password", s.Password},
-		{&s.config.KeyPrefix, "key_prefix", s.KeyPrefix}, {&s.config.TLSCA, "tls_ca", s.TLSCA},
-		{&s.config.TLSCert, "tls_cert", s.TLSCert}, {&s.config.TLSKey, "tls_key", s.TLSKey},
+		{&s.config.Username, "username", s.Username},
+		{&s.config.Password, "password", s.Password},
+		{&s.config.KeyPrefix, "key_prefix", s.KeyPrefix},
+		{&s.config.TLSCA, "tls_ca", s.TLSCA},
+		{&s.config.TLSCert, "tls_cert", s.TLSCert},
+		{&s.config.TLSKey, "tls_key", s.TLSKey},
 	} {
 		if err := resolve(f.to, f.name, f.value); err != nil {
 			return err

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/cookiejar"
@@ -318,9 +319,7 @@ func (b *browser) submit(fields url.Values) *browser {
 		if !all {
 			continue
 		}
-		for name, v := range fields {
-			f.values[name] = v
-		}
+		maps.Copy(f.values, fields)
 		action, err := b.page.Request.URL.Parse(f.action)
 		if err != nil {
 			b.t.Fatal(err)

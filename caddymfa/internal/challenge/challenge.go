@@ -170,7 +170,7 @@ func Normalise(typed string, length int) (code string, ok bool) {
 // of a script together, in order, from zero (Unicode Standard 4.6).
 func digit(c rune) byte {
 	if c <= '9' {
-		return byte(c)
+		return byte(c) //nolint:gosec // an ASCII digit
 	}
 	n := 0
 	for n < 9 && unicode.Is(unicode.Nd, c-1) && sameBlock(c, c-1) {

@@ -183,7 +183,7 @@ func (f *Flow) attempt(ctx context.Context, g *Gate, c *Call, rules login.Rules,
 		answer.Trap = true
 		if hit, err := g.Traps.Any(ctx, answer); hit || err != nil {
 			f.emit(ctx, g, nil, event.Event{Name: event.Trap, Reason: event.TrapHit, Rule: rules[0].Name, Err: err})
-			return Outcome{Reason: event.TrapHit}, nil
+			return Outcome{Reason: event.TrapHit}, nil //nolint:nilerr // refused, which is what an error means here
 		}
 		f.emit(ctx, g, nil, event.Event{Name: event.LoginFailed, Reason: event.WrongPassword, Rule: rules[0].Name})
 		if own {

@@ -164,8 +164,7 @@ func (f *Flow) hand(ctx context.Context, g *Gate, c *Call, s *session.Session, s
 		return Sending{Reason: event.Sent}
 	}
 	result := Sending{Reason: event.GatewayDown}
-	var se *sms.Error
-	if errors.As(err, &se) {
+	if se, ok := errors.AsType[*sms.Error](err); ok {
 		if se.Kind == sms.Refused {
 			result.Reason = event.NumberRefused
 		}
@@ -182,7 +181,7 @@ func (f *Flow) text(g *Gate, s *session.Session, n phone.Number, network string)
 }
 
 // tell warns the owner of a number that somebody with the password has used up
-// the tries. It counts like any text.
+// the tries.
 func (f *Flow) tell(ctx context.Context, g *Gate, c *Call, s *session.Session, st challenge.State) {
 	if st.Enrol {
 		return // nobody has proven this number
@@ -191,7 +190,7 @@ func (f *Flow) tell(ctx context.Context, g *Gate, c *Call, s *session.Session, s
 	if err != nil {
 		return
 	}
-	undo, err := f.Limits.Take(ctx, f.text(g, s, n, c.Network))
+	undo, err := f.Limits.TakeNotice(ctx, f.text(g, s, n, c.Network))
 	if err != nil {
 		return
 	}

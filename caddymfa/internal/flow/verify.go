@@ -64,7 +64,8 @@ func (f *Flow) Verify(ctx context.Context, g *Gate, c *Call, typed string) (Veri
 	}
 	left := f.Codes.Tries - int(n.N)
 	if left < 0 {
-		return f.end(ctx, g, s, refuse, Verification{Reason: event.UsedUp, Ended: true})
+		// The session is left to its end: a right code may be on its way.
+		return refuse(Verification{Reason: event.UsedUp, Ended: true})
 	}
 	standing, err := f.Accounts.Try(ctx, g.App, s.User)
 	if err != nil {

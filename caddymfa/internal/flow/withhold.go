@@ -202,8 +202,7 @@ func (g *Gate) redirect(from, location string) (string, bool) {
 
 // orLimit turns a limit that was reached into a reason; other errors stay errors.
 func (f *Flow) orLimit(out Outcome, err error) (Outcome, error) {
-	var ex *limit.Exceeded
-	if errors.As(err, &ex) {
+	if _, ok := errors.AsType[*limit.Exceeded](err); ok {
 		return out, nil
 	}
 	return Outcome{}, err

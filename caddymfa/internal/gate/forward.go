@@ -138,7 +138,7 @@ func (g *Gate) expireOld(v *visit, s *session.Session) {
 	}
 	for _, c := range v.r.Cookies() {
 		if slices.ContainsFunc(g.Session, func(re *regexp.Regexp) bool { return re.MatchString(c.Name) }) {
-			http.SetCookie(v.w, &http.Cookie{Name: c.Name, Path: "/", MaxAge: -1})
+			http.SetCookie(v.w, &http.Cookie{Name: c.Name, Path: "/", MaxAge: -1}) //nolint:gosec // it takes a cookie away
 		}
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -162,9 +163,9 @@ func (p *inbox) last(t *testing.T, user string) string {
 	t.Helper()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for i := len(p.texts) - 1; i >= 0; i-- {
-		if p.texts[i].To == numbers[user] && len(p.texts[i].Text) > 6 && p.texts[i].Text[6] == ' ' {
-			return p.texts[i].Text[:6]
+	for _, v := range slices.Backward(p.texts) {
+		if v.To == numbers[user] && len(v.Text) > 6 && v.Text[6] == ' ' {
+			return v.Text[:6]
 		}
 	}
 	t.Fatalf("no text to %s", user)
@@ -214,6 +215,7 @@ type app struct {
 	mu    sync.Mutex
 	seen  []string // method and URI of every request that reached it
 	heads []http.Header
+	fail  error // returned instead of an answer
 	http.Handler
 }
 
@@ -232,6 +234,7 @@ func (a *app) requests() []string {
 	return append([]string(nil), a.seen...)
 }
 
+// head is the head of the last request that reached it.
 func (a *app) head() http.Header {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -415,7 +418,13 @@ func (w *world) node(ring *keyring.Ring, cfg []config) {
 	p := &portal.Portal{Flow: f, Pages: pages, Prefix: g.Prefix, Login: g.LoginURL(), Regions: f.Phones.Countries}
 	g.Portal = p.Serve
 	w.gates = append(w.gates, g)
-	next := func(rw http.ResponseWriter, r *http.Request) error { w.app.ServeHTTP(rw, r); return nil }
+	next := func(rw http.ResponseWriter, r *http.Request) error {
+		if w.app.fail != nil {
+			return w.app.fail
+		}
+		w.app.ServeHTTP(rw, r)
+		return nil
+	}
 	srv := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		orig := *r.URL
 		client := r.Header.Get("X-Test-Client")
@@ -426,7 +435,10 @@ func (w *world) node(ring *keyring.Ring, cfg []config) {
 			Method: r.Method, URL: &orig, ClientIP: client, Secure: r.Header.Get("X-Test-TLS") != "",
 			Announce: func(session.Level, string, time.Time) {}, NoLog: func() {},
 		}
-		_, _ = g.Serve(rw, r, in, next)
+		if _, err := g.Serve(rw, r, in, next); err != nil {
+			rw.Header().Set("X-Error-Route", "1")
+			rw.WriteHeader(http.StatusBadGateway)
+		}
 	}))
 	t.Cleanup(srv.Close)
 	w.nodes = append(w.nodes, srv)
@@ -489,6 +501,11 @@ func (c *client) do(method, target, body string, head ...string) *client {
 	}
 	tr := &http.Transport{DisableKeepAlives: true, DisableCompression: true}
 	res, err := tr.RoundTrip(req)
+	if err != nil && len(body) > 1<<20 && !strings.Contains(err.Error(), "EOF") {
+		// The gate has answered and closed before the whole body was sent.
+		c.status, c.body = http.StatusRequestEntityTooLarge, ""
+		return c
+	}
 	if err != nil {
 		t.Fatalf("%s %s: %v", method, target, err)
 	}
@@ -556,6 +573,9 @@ func (c *client) signIn(user string) *client {
 	}
 	return c.in(user)
 }
+
+// returned reports whether the gate gave the error on to the site.
+func (c *client) returned() bool { return c.head.Get("X-Error-Route") != "" }
 
 // in checks that the client is let in as a user.
 func (c *client) in(user string) *client {

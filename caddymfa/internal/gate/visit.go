@@ -192,6 +192,7 @@ func jsonIs(f *intake.Form, want *match.Pair) bool {
 		return false
 	case intake.Ambiguous:
 		return true
+	case intake.Exact:
 	}
 	text, ok := f.JSONText(want.Name)
 	return want.Value == "" || ok && text == want.Value

@@ -224,6 +224,7 @@ func (f *Form) body(b *stored, kind Kind, params map[string]string, memory int64
 		return err
 	case Multipart:
 		return f.multipart(b, params["boundary"])
+	case Empty, Opaque:
 	}
 	return nil
 }

@@ -94,7 +94,7 @@ func decode(s string) string {
 	var b strings.Builder
 	for i := 0; i < len(s); i++ {
 		if s[i] == '%' && i+2 < len(s) && hex(s[i+1]) >= 0 && hex(s[i+2]) >= 0 {
-			b.WriteByte(byte(hex(s[i+1])<<4 | hex(s[i+2])))
+			b.WriteByte(byte(hex(s[i+1])<<4 | hex(s[i+2]))) //nolint:gosec // two hexadecimal digits
 			i += 2
 			continue
 		}

@@ -55,7 +55,7 @@ var (
 )
 
 // Exceeded is the error of a limit that was reached.
-type Exceeded struct {
+type Exceeded struct { //nolint:errname // reads better where it is used
 	Reason event.Reason
 	// After is how long it lasts until the window ends.
 	After time.Duration
@@ -76,8 +76,11 @@ type Counter struct {
 func New(s store.Store, ring *keyring.Ring, l Limits) *Counter {
 	d := Defaults()
 	for _, p := range []struct{ have, def *Rate }{
-		{&l.UserSends, &d.UserSends}, {&l.UserTotal, &d.UserTotal}, {&l.IPSends, &d.IPSends},
-		{&l.PrefixSends, &d.PrefixSends}, {&l.Budget, &d.Budget},
+		{&l.UserSends, &d.UserSends},
+		{&l.UserTotal, &d.UserTotal},
+		{&l.IPSends, &d.IPSends},
+		{&l.PrefixSends, &d.PrefixSends},
+		{&l.Budget, &d.Budget},
 	} {
 		if p.have.N == 0 {
 			*p.have = *p.def
@@ -124,6 +127,17 @@ func (c *Counter) Take(ctx context.Context, t Text) (undo func(context.Context),
 		count{c.key("budget"), c.limits.Budget, event.Budget},
 	)
 	return c.take(ctx, counts)
+}
+
+// TakeNotice counts a text that no one asked for: the word to an owner that the
+// account is locked. It comes once in a lock, and must not fail because an
+// attacker's logins have used up the texts that wait for an answer.
+func (c *Counter) TakeNotice(ctx context.Context, t Text) (undo func(context.Context), err error) {
+	return c.take(ctx, []count{
+		{c.key("user-all", t.App, t.User), c.limits.UserTotal, event.UserLimit},
+		{c.key("number-all", t.Number), c.limits.UserTotal, event.NumberLimit},
+		{c.key("budget"), c.limits.Budget, event.Budget},
+	})
 }
 
 func (c *Counter) take(ctx context.Context, counts []count) (func(context.Context), error) {

@@ -129,6 +129,7 @@ func hasFields(f *intake.Form, names []string) (has, clear bool) {
 			return false, false
 		case intake.Ambiguous:
 			clear = false
+		case intake.Exact:
 		}
 	}
 	return true, clear
@@ -140,6 +141,7 @@ func (r *Rule) hasJSON(f *intake.Form) (has, clear bool) {
 		return false, false
 	case intake.Ambiguous:
 		return true, false
+	case intake.Exact:
 	}
 	if r.JSON.Value == "" {
 		return true, true

@@ -90,7 +90,7 @@ func (c Cookie) read(r *http.Request, secure bool) (string, bool) {
 }
 
 func (c Cookie) set(w http.Header, value string, secure bool, maxAge int) {
-	w.Add("Set-Cookie", (&http.Cookie{
+	w.Add("Set-Cookie", (&http.Cookie{ //nolint:gosec // Secure is set where the browser sees TLS
 		Name: c.Name(secure), Value: value, Path: "/", Secure: secure, HttpOnly: true,
 		SameSite: http.SameSiteLaxMode, MaxAge: maxAge,
 	}).String())

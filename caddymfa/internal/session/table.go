@@ -120,6 +120,7 @@ func (t *Table) Load(ctx context.Context, g *Gate, r *http.Request, secure bool)
 		return s, Live, nil
 	case busy, done:
 		return s, Attempting, nil
+	case None:
 	}
 	return nil, Unknown, nil
 }
@@ -179,6 +180,7 @@ func (t *Table) ttl(ctx context.Context, g *Gate, rec Record) (time.Duration, er
 			return 0, ErrGone
 		}
 		return left, nil
+	case None:
 	}
 	return 0, fmt.Errorf("session: level %q is not stored", rec.Level)
 }

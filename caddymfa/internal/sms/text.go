@@ -2,6 +2,7 @@ package sms
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"regexp"
 	"strconv"
@@ -52,9 +53,7 @@ var placeholder = regexp.MustCompile(`\{[^{}]*\}|[{}]`)
 // built-in ones.
 func NewTemplates(custom map[string]string) (*Templates, error) {
 	t := &Templates{texts: map[string]string{}}
-	for lang, text := range builtin {
-		t.texts[lang] = text
-	}
+	maps.Copy(t.texts, builtin)
 	for lang, text := range custom {
 		tag, err := language.Parse(lang)
 		if err != nil {

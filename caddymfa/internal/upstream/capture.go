@@ -194,14 +194,9 @@ type Own struct {
 // query) as the client of parent would, with exactly this Cookie header.
 // Redirects are not followed.
 func (o *Own) Get(ctx context.Context, parent *http.Request, target, cookies string) (*Reply, error) {
-	own, err := http.NewRequestWithContext(context.WithoutCancel(ctx), http.MethodGet, target, http.NoBody)
+	own, err := http.NewRequestWithContext(ctx, http.MethodGet, target, http.NoBody)
 	if err != nil {
 		return nil, fmt.Errorf("own request: %w", err)
-	}
-	if deadline, ok := ctx.Deadline(); ok {
-		timed, cancel := context.WithDeadline(own.Context(), deadline)
-		defer cancel()
-		own = own.WithContext(timed)
 	}
 	own.Host, own.RemoteAddr, own.RequestURI = parent.Host, parent.RemoteAddr, target
 	own.TLS, own.Proto, own.ProtoMajor, own.ProtoMinor = parent.TLS, parent.Proto, parent.ProtoMajor, parent.ProtoMinor

@@ -236,7 +236,7 @@ func (s *Store) runAcked(ctx context.Context, script *redis.Script, keys []strin
 	var eval *redis.Cmd
 	var wait *redis.Cmd
 	for range 2 {
-		_, err = node.Pipelined(ctx, func(p redis.Pipeliner) error {
+		_, _ = node.Pipelined(ctx, func(p redis.Pipeliner) error {
 			eval = p.EvalSha(ctx, script.Hash(), keys, args...)
 			wait = p.Do(ctx, "WAIT", s.acks, millis(waitTime))
 			return nil

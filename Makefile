@@ -1,0 +1,56 @@
+# make demo   the old-fashioned demo application behind the gate
+# make test   everything: installs what the tests need, lints, tests
+.PHONY: build demo test deps unit e2e fuzz lint xcaddy bench clean
+
+CADDY    := v2.11.9
+GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+XCADDY   := github.com/caddyserver/xcaddy/cmd/xcaddy@v0.4.5
+export GOFLAGS += -trimpath
+
+build:
+	go build -o bin/caddymfa ./cmd/caddymfa
+
+demo:
+	go run ./test/demo
+
+test: deps lint unit e2e fuzz xcaddy
+
+# The servers that tests run against. Without root or apt, tests of what is
+# missing are skipped by name; in CI they fail.
+deps:
+	bash test/deps.sh
+
+unit: build
+	go test -race ./caddymfa/... ./test/demoapp/...
+
+e2e: build
+	CADDYMFA_BINARY=$(CURDIR)/bin/caddymfa go test -timeout 20m ./test/e2e
+
+# Each decoder for a short time.
+fuzz:
+	bash test/fuzz.sh 5s
+
+lint: bin/golangci-lint
+	go vet ./...
+	bin/golangci-lint run ./...
+
+bin/golangci-lint:
+	GOBIN=$(CURDIR)/bin go install $(GOLANGCI)
+
+# xcaddy builds what xcaddy.txt says, from this checkout and without asking the
+# network about a module that is not published.
+xcaddy: bin/xcaddy
+	go mod download
+	GOPROXY=off GONOSUMDB=* GOFLAGS=-mod=mod bin/xcaddy build $(CADDY) --output bin/caddy-xcaddy \
+		--with github.com/caddymfa/caddymfa/caddymfa --replace github.com/caddymfa/caddymfa=$(CURDIR)
+	bin/caddy-xcaddy list-modules | grep -x http.handlers.mfa
+	bin/caddy-xcaddy list-modules | grep -x mfa.senders.twilio
+
+bin/xcaddy:
+	GOBIN=$(CURDIR)/bin go install $(XCADDY)
+
+bench: build
+	go run ./test/bench
+
+clean:
+	rm -rf bin
