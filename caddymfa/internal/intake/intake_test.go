@@ -1,0 +1,247 @@
+package intake
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func TestAttack_C1_EverySpellingOfTheLoginIsSeenOrNotCanonical(t *testing.T) {
+	for _, p := range []string{
+		"/login", "//login", "/./login", "/x/../login", "/%6cogin", "/%6Cogin", "/login/", "/login/.", "/login;x", "/login;x=1/", "/login%00", "/login%00.css",
+		"/login.", "/login%20", "/login%2f", "/login%5c", "/x/..;/login", "/x;a/../login", "/%252e%252e/login", "/%256cogin", "/..%c0%aflogin", "\\login", "/\\login",
+		"/%5clogin", "/％６ｃogin", "/./././login", "/login//", "/login/./", "/%2flogin", "/%2e/login", "/login%09", "/login%0a",
+	} {
+		if !slices.Contains(trimmed(Spellings(p)), "/login") && p != "/％６ｃogin" {
+			t.Errorf("%s: %q", p, Spellings(p))
+		}
+		decoded, _ := url.PathUnescape(p)
+		if p != "/login" && p != "/login/" && Canonical(p, decoded) {
+			t.Errorf("%s counts as canonical", p)
+		}
+	}
+	if !Canonical("/login", "/login") || !Canonical("/a/b-c_d/e.f/", "/a/b-c_d/e.f/") || !Canonical("/", "/") {
+		t.Error("ordinary paths are not canonical")
+	}
+}
+
+func trimmed(list []string) []string {
+	var out []string
+	for _, s := range list {
+		out = append(out, strings.TrimSuffix(s, "/"))
+	}
+	return out
+}
+
+func TestAttack_A13_CutSession(t *testing.T) {
+	for in, want := range map[string]string{
+		"/a;jsessionid=1": "/a", "/a;JSESSIONID=x.y!1": "/a", "/a;jsessionid=1/b": "/a;jsessionid=1/b", "/a": "/a", "/a;x=1": "/a;x=1", "/a;jsessionid=": "/a",
+	} {
+		if got, _ := CutSession(in); got != want {
+			t.Errorf("%s: %s", in, got)
+		}
+	}
+}
+
+func TestAttack_J4_AmbiguousTargets(t *testing.T) {
+	for target, ok := range map[string]bool{
+		"/a?b=c&d=%20e": true, "/a": true, "/a?a=1;b=2": false, "/a?x=%zz": false, "/a?x=%00": false, "/a?x=%ff": false, "/a?" + strings.Repeat("a&", 300): false,
+		"/a?" + strings.Repeat("a", 9000): false, "/a?x=%0a": true,
+	} {
+		u, err := url.ParseRequestURI(target)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := CheckTarget(&http.Request{URL: u, RequestURI: target}); (err == nil) != ok {
+			t.Errorf("%.40s: %v", target, err)
+		}
+	}
+}
+
+func TestAttack_J3_Fold(t *testing.T) {
+	for _, name := range []string{"user", "USER", " user", ".user", "user\x00x", "user[]", "user[a][b]", "ｕser", "\u200buser"} {
+		if got := Fold(name); got != "user" {
+			t.Errorf("%q folds to %q", name, got)
+		}
+	}
+	for a, b := range map[string]string{"login.username": "login_username", "login username": "login_username", "login[username": "login_username"} {
+		if Fold(a) != b {
+			t.Errorf("%q folds to %q", a, Fold(a))
+		}
+	}
+}
+
+func TestAttack_F3_F4_FoldUser(t *testing.T) {
+	for _, name := range []string{"alice", "Alice", " ALICE\t", "ａｌｉｃｅ", "a\u200blice", "\u202ealice"} {
+		if got := FoldUser(name); got != "alice" {
+			t.Errorf("%q folds to %q", name, got)
+		}
+	}
+	if FoldUser("Anna  Maria") != "anna maria" || FoldUser("straße") != FoldUser("STRASSE") || FoldUser("bob") == FoldUser("b0b") {
+		t.Error("folding of blanks, case or distinct names")
+	}
+}
+
+func request(kind, target, body string) *http.Request {
+	r := httptest.NewRequest(http.MethodPost, target, strings.NewReader(body))
+	if kind != "" {
+		r.Header.Set("Content-Type", kind)
+	}
+	return r
+}
+
+func TestReadGivesTheBodyBack(t *testing.T) {
+	big := strings.Repeat("x", 3<<20)
+	for name, tc := range map[string]struct {
+		kind, body string
+		limits     Limits
+		status     int
+	}{
+		"form":             {"application/x-www-form-urlencoded", "user=a%20b&password=c", Limits{}, 0},
+		"json":             {"application/json; charset=utf-8", `{"user":{"name":"a"},"n":1.50}`, Limits{}, 0},
+		"opaque":           {"application/octet-stream", "\x00\x01", Limits{}, 0},
+		"none":             {"", "", Limits{}, 0},
+		"spooled":          {"application/octet-stream", big, Limits{Spool: 8 << 20}, 0},
+		"too large":        {"application/octet-stream", big, Limits{}, http.StatusRequestEntityTooLarge},
+		"beyond the spool": {"application/octet-stream", big, Limits{Spool: 2 << 20}, http.StatusRequestEntityTooLarge},
+	} {
+		r := request(tc.kind, "/x", tc.body)
+		_, err := Read(r, tc.limits)
+		var e *Error
+		if errors.As(err, &e) {
+			if e.Status != tc.status {
+				t.Errorf("%s: %v", name, err)
+			}
+			continue
+		}
+		got, _ := io.ReadAll(r.Body)
+		if err != nil || tc.status != 0 || string(got) != tc.body || r.Body.Close() != nil {
+			t.Errorf("%s: %v, %d bytes", name, err, len(got))
+		}
+	}
+}
+
+func TestAttack_F5_LookupIsStrict(t *testing.T) {
+	for name, tc := range map[string]struct {
+		target, body string
+		want         State
+	}{
+		"once":           {"/", "user=a", Exact},
+		"twice":          {"/", "user=a&user=b", Ambiguous},
+		"query and body": {"/?user=a", "user=b", Ambiguous},
+		"query only":     {"/?user=a", "x=y", Ambiguous},
+		"folded":         {"/", "User=a", Ambiguous},
+		"array":          {"/", "user[]=a", Ambiguous},
+		"absent":         {"/", "users=a", Absent},
+	} {
+		f, err := Read(request("application/x-www-form-urlencoded", tc.target, tc.body), Limits{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if v, got := f.Lookup(Body, "user"); got != tc.want || got != Exact && v != "" {
+			t.Errorf("%s: %q, %v", name, v, got)
+		}
+	}
+}
+
+func TestJSONPaths(t *testing.T) {
+	f, err := Read(request("application/json", "/", `{"a":{"b":["x",{"c":12.50}]},"t":true,"z":null}`), Limits{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]string{"a.b.0": "x", "a.b.1.c": "12.50", "t": "true"} {
+		if got, ok := f.JSONText(path); !ok || got != want {
+			t.Errorf("%s = %q, %v", path, got, ok)
+		}
+	}
+	for path, want := range map[string]State{"a": Exact, "A": Ambiguous, "a.B": Ambiguous, "x": Absent, "a.b.7": Absent, "t.x": Absent} {
+		if got := f.JSONState(path); got != want {
+			t.Errorf("%s: %v", path, got)
+		}
+	}
+}
+
+func FuzzReadForm(f *testing.F) {
+	for _, s := range []string{"user=a&password=b", "a%00=b", "user[]=1&user=2", "%", "=&=&", "a=%c0%af"} {
+		f.Add(s, s)
+	}
+	f.Fuzz(func(t *testing.T, query, body string) {
+		r := request("application/x-www-form-urlencoded", "/", body)
+		r.URL.RawQuery = query
+		form, err := Read(r, Limits{Memory: 4096})
+		if err != nil {
+			return
+		}
+		got, _ := io.ReadAll(r.Body)
+		if string(got) != body {
+			t.Fatalf("the body came back as %q", got)
+		}
+		v, state := form.Lookup(Any, "user")
+		if state == Exact && strings.Count(query+"&"+body, "ser") == 0 && v != "" && !strings.Contains(query+body, "%") {
+			t.Fatalf("a user out of nothing: %q", v)
+		}
+	})
+}
+
+func FuzzReadMultipart(f *testing.F) {
+	f.Add([]byte("--b\r\nContent-Disposition: form-data; name=\"user\"\r\n\r\na\r\n--b--\r\n"))
+	f.Fuzz(func(t *testing.T, body []byte) {
+		r := request("multipart/form-data; boundary=b", "/", string(body))
+		if _, err := Read(r, Limits{Memory: 1 << 16}); err != nil {
+			return
+		}
+		if got, _ := io.ReadAll(r.Body); !bytes.Equal(got, body) {
+			t.Fatal("the body came back changed")
+		}
+	})
+}
+
+func FuzzReadJSON(f *testing.F) {
+	for _, s := range []string{`{"a":{"b":1}}`, `{"a":1,"A":2}`, `[[[]]]`, `"x"`, `{"a":1} `, "\ufeff{}"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, body string) {
+		form, err := Read(request("application/json", "/", body), Limits{Memory: 1 << 16})
+		if err != nil {
+			return
+		}
+		form.JSONText("a.b.0")
+		if form.JSONState("user") == Exact && !strings.Contains(body, "user") && !strings.Contains(body, `\u`) {
+			t.Fatal("a key out of nothing")
+		}
+	})
+}
+
+func FuzzSpellings(f *testing.F) {
+	for _, s := range []string{"/a/../b", "/%2e%2e;/x", "/%c0%af", "//"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		list := Spellings(s)
+		if len(list) == 0 || len(list) > 64 {
+			t.Fatalf("%d spellings", len(list))
+		}
+		for _, p := range list {
+			if !strings.HasPrefix(p, "/") || strings.Contains(p, "//") || strings.Contains(p, "/../") {
+				t.Fatalf("%q is not clean", p)
+			}
+		}
+	})
+}
+
+func BenchmarkReadLoginForm(b *testing.B) {
+	b.ReportAllocs()
+	for b.Loop() {
+		f, err := Read(request("application/x-www-form-urlencoded", "/login", "user=alice&password=secret&next=%2F"), Limits{})
+		if err != nil {
+			b.Fatal(err)
+		}
+		f.Lookup(Body, "user")
+	}
+}
