@@ -1,0 +1,227 @@
+package caddymfa
+
+import (
+	"encoding/json"
+	"flag"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	_ "github.com/caddyserver/caddy/v2/modules/standard"
+	"pgregory.net/rapid"
+
+	"github.com/caddymfa/caddymfa/caddymfa/internal/login"
+	"github.com/caddymfa/caddymfa/caddymfa/internal/match"
+)
+
+var update = flag.Bool("update", false, "write the goldens anew")
+
+const globalBlock = "{\n\tmfa {\n\t\tsms console\n\t\tcountries GB\n\t}\n}\n"
+
+func adapt(text string) (string, error) {
+	a := caddyfile.Adapter{ServerType: httpcaddyfile.ServerType{}}
+	out, _, err := a.Adapt([]byte(text), map[string]any{"filename": "Caddyfile"})
+	if err != nil {
+		return "", err
+	}
+	var v any
+	if err := json.Unmarshal(out, &v); err != nil {
+		return "", err
+	}
+	b, err := json.MarshalIndent(v, "", "\t")
+	return string(b) + "\n", err
+}
+
+// TestGoldens adapts every file in testdata/adapt. Behind the line of dashes
+// stands the JSON.
+func TestGoldens(t *testing.T) {
+	files, err := filepath.Glob("testdata/adapt/*.caddyfiletest")
+	if err != nil || len(files) == 0 {
+		t.Fatal("no goldens")
+	}
+	for _, file := range files {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		in, want, _ := strings.Cut(string(b), "\n----------\n")
+		got, err := adapt(in)
+		if err != nil {
+			t.Errorf("%s: %v", file, err)
+			continue
+		}
+		if *update {
+			if err := os.WriteFile(file, []byte(in+"\n----------\n"+got), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			continue
+		}
+		if got != want {
+			t.Errorf("%s:\n%s", file, got)
+		}
+	}
+}
+
+// TestErrors holds every mistake against what its error must say. Some show
+// when the file is adapted, some when the configuration is provisioned.
+func TestErrors(t *testing.T) {
+	site := func(block string) string { return globalBlock + ":9999 {\n\tmfa {\n" + block + "\n\t}\n}\n" }
+	global := func(block string) string { return "{\n\tmfa {\n" + block + "\n\t}\n}\n:9999 {\n\trespond ok\n}\n" }
+	const ok = "login {\npath /l\nuser constant x\nsuccess cookie x\n}\n"
+	for name, tc := range map[string]struct{ in, want string }{
+		"second global block":          {"{\nmfa {\nsms console\n}\nmfa {\nsms console\n}\n}\n", "second global mfa block"},
+		"J12 path matcher":             {globalBlock + ":9999 {\nmfa /admin/* {\n" + ok + "}\n}\n", "public"},
+		"J12 named matcher":            {globalBlock + ":9999 {\n@x not path /a\nmfa @x {\n" + ok + "}\n}\n", "matcher"},
+		"no global block":              {":9999 {\nmfa {\n" + ok + "}\n}\n", "global option mfa"},
+		"no sms":                       {global("countries GB"), "no sms block"},
+		"no countries":                 {global("sms console"), "countries is missing"},
+		"unknown country":              {global("sms console\ncountries XX"), "XX"},
+		"unknown global word":          {global("smss console"), "without effect"},
+		"unknown sender":               {global("sms pigeon"), "twilio"},
+		"redis without secret":         {global("sms console\ncountries GB\nstore redis redis://127.0.0.1:1"), "secret is missing"},
+		"short secret":                 {global("sms console\ncountries GB\nsecret short"), "at least 32"},
+		"missing secret file":          {global("sms console\ncountries GB\nsecret {file./no/such/file}"), "secret 1"},
+		"twilio without sender":        {global("sms twilio {\naccount_sid AC0123456789abcdef0123456789abcdef\nauth_token x1\n}\ncountries GB"), "from, or messaging_service"},
+		"template without code":        {global("sms console\ncountries GB\ntemplate default {\nen \"hello\"\n}"), "{code}"},
+		"template of another name":     {global("sms console\ncountries GB\ntemplate other {\nen \"{code}\"\n}"), "never be sent"},
+		"long life of a code":          {global("sms console\ncountries GB\ncode {\nlifetime 11m\n}"), "10m"},
+		"short codes":                  {global("sms console\ncountries GB\ncode {\nlength 4\n}"), "6 to 10"},
+		"api":                          {global("sms console\napi {\n}"), "not in this version"},
+		"ldap":                         {global("sms console\ndirectory ldap ldap://x"), "not in this version"},
+		"twice a word":                 {global("sms console\ncountries GB\ncountries DE"), "twice"},
+		"missing directory":            {global("sms console\ncountries GB\ndirectory file /no/such/file"), "no such file"},
+		"no login":                     {site("app x"), "nobody could ever sign in"},
+		"unknown word":                 {site("publik /x"), "without effect"},
+		"single word twice":            {site("app x\napp y"), "twice"},
+		"unknown preset":               {site("preset nope"), "wordpress"},
+		"preset not first":             {site("login_page /x\npreset wordpress"), "first line"},
+		"later word":                   {site("first_factor {http.auth.user.id}"), "not in this version"},
+		"bearer":                       {site(ok + "token json token"), "not in this version"},
+		"observe":                      {site(ok + "mode observe"), "not in this version"},
+		"bridge":                       {site(ok + "bridge on"), "not in this version"},
+		"trusted device":               {site(ok + "trusted_device 1d"), "not in this version"},
+		"basic":                        {site("login {\nbasic /x\n}"), "not in this version"},
+		"hold":                         {site("login {\npath /l\nhold follow\n}"), "not in this version"},
+		"invite":                       {site(ok + "enroll invite"), "not in this version"},
+		"J9 status alone":              {site("login {\npath /l\nuser constant x\nsuccess status 302\n}"), "wrong passwords"},
+		"J9 location alone":            {site("login {\npath /l\nuser constant x\nsuccess location /home\n}"), "wrong passwords"},
+		"J9 not alone":                 {site("login {\npath /l\nuser constant x\nsuccess not body wrong\n}"), "wrong passwords"},
+		"J9 changed cookie alone":      {site("login {\npath /l\nuser constant x\nsuccess cookie_changed sid\n}"), "wrong passwords"},
+		"J9 one weak line of two":      {site("login {\npath /l\nuser constant x\nsuccess cookie a\nsuccess status 302\n}"), "wrong passwords"},
+		"J9 nothing":                   {site("login {\npath /l\nuser constant x\n}"), "nothing tells a right password"},
+		"any_path without fields":      {site("login_page /\nlogin {\nany_path\nuser constant x\nsuccess cookie a\n}"), "every request"},
+		"any_path without login_page":  {site("login {\nany_path\nfields u\nuser constant x\nsuccess cookie a\n}"), "login_page is missing"},
+		"login without path":           {site("login {\nuser constant x\nsuccess cookie a\n}"), "Name a path"},
+		"bad regexp":                   {site("login {\npath /l\nuser constant x\nsuccess cookie (?!x)\n}"), "RE2"},
+		"identity without group":       {site("login {\npath /l\nidentity /me name\n}"), "exactly one"},
+		"path with a query":            {site("login {\npath /l?x=1\nuser constant x\nsuccess cookie a\n}"), "query"},
+		"path not canonical":           {site("login {\npath /a/../l\nuser constant x\nsuccess cookie a\n}"), "canonical"},
+		"F3 self without identity":     {site("login {\npath /l\nuser form u\nsuccess cookie a\n}\nenroll self"), "who was logged in"},
+		"F3 optional without identity": {site("login {\npath /l\nuser form u\nsuccess cookie a\n}\npolicy optional"), "who was logged in"},
+		"G6 nobody could enrol":        {site("login {\npath /l\nuser form u\nsuccess cookie a\n}"), "nobody could enrol"},
+		"directory without one":        {site(ok + "enroll directory"), "no directory"},
+		"trap on the body":             {site(ok + "trap body welcome"), "before an answer leaves"},
+		"braces in login_page":         {site(ok + "login_page /l?x={host}"), "{next}"},
+		"script cookie is session":     {site(ok + "session_cookies ^S$\nscript_cookies S"), "session cookie"},
+		"strange prefix":               {site(ok + "path mfa"), "prefix"},
+		"huge reply":                   {site(ok + "max_reply 10MiB"), "512KiB"},
+		"short idle":                   {site(ok + "session {\nidle 1s\n}"), "idle"},
+		"same login twice":             {site("login a {\npath /l\nuser constant x\nsuccess cookie a\n}\nlogin a {\npath /m\nuser constant x\nsuccess cookie a\n}"), "twice"},
+		"no condition":                 {site("login {\npath /l\nuser constant x\nsuccess 302\n}"), "is no condition"},
+		"empty trap":                   {site(ok + "trap"), "name a condition"},
+		"deny without path":            {site(ok + "deny POST"), "name a path"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Setenv("XDG_DATA_HOME", t.TempDir())
+			err := provision(tc.in)
+			if err == nil || !strings.Contains(err.Error(), tc.want) {
+				t.Errorf("got %v, want %q", err, tc.want)
+			}
+		})
+	}
+	t.Setenv("XDG_DATA_HOME", t.TempDir())
+	for _, in := range []string{site(ok), site("preset wordpress"), site("preset wordpress /blog\nlogin wordpress {\npath /l\nuser constant x\nsuccess cookie a\n}\npublic /*")} {
+		if err := provision(in); err != nil {
+			t.Errorf("%v", err)
+		}
+	}
+}
+
+// provision adapts and validates, as "caddy validate" does.
+func provision(text string) error {
+	out, err := adapt(text)
+	if err != nil {
+		return err
+	}
+	var cfg *caddy.Config
+	if err := json.Unmarshal([]byte(out), &cfg); err != nil {
+		return err
+	}
+	off := false
+	cfg.Admin = &caddy.AdminConfig{Disabled: true, Config: &caddy.ConfigSettings{Persist: &off}}
+	return caddy.Validate(cfg)
+}
+
+func TestExamplesAndPresetsLoad(t *testing.T) {
+	t.Setenv("XDG_DATA_HOME", t.TempDir())
+	for k, v := range map[string]string{"TWILIO_ACCOUNT_SID": "AC0123456789abcdef0123456789abcdef", "TWILIO_AUTH_TOKEN": "0123456789abcdef", "TWILIO_FROM": "+447400000000"} {
+		t.Setenv(k, v)
+	}
+	b, err := os.ReadFile("../Caddyfile.example")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := provision(string(b)); err != nil {
+		t.Error(err)
+	}
+	for _, name := range login.Presets() {
+		if err := provision(globalBlock + "http://localhost:9999 {\n\tmfa {\n\t\tpreset " + name + "\n\t}\n\treverse_proxy 127.0.0.1:1\n}\n"); err != nil {
+			t.Errorf("preset %s: %v", name, err)
+		}
+	}
+}
+
+func TestSecretsStayPlaceholders(t *testing.T) {
+	t.Setenv("MFA_TEST_SECRET", "a secret value of more than 32 bytes, never shown")
+	got, err := adapt("{\n\tmfa {\n\t\tsecret {env.MFA_TEST_SECRET}\n\t\tsms twilio {\n\t\t\tauth_token {env.MFA_TEST_SECRET}\n\t\t}\n\t}\n}\n")
+	if err != nil || strings.Contains(got, "never shown") || strings.Count(got, "{env.MFA_TEST_SECRET}") != 2 {
+		t.Fatalf("%v\n%s", err, got)
+	}
+}
+
+// TestAttack_C6_PathsMatchAsCaddysDo compares our path matcher with Caddy's on
+// random patterns and paths.
+func TestAttack_C6_PathsMatchAsCaddysDo(t *testing.T) {
+	n := 0
+	rapid.Check(t, func(t *rapid.T) {
+		pattern := rapid.StringMatching(`/([abA]{0,2}/){0,2}[abA.]{0,3}\*?|\*[ab./]{1,4}|\*[ab]{1,2}\*|/[ab]\*/[ab]`).Draw(t, "pattern")
+		if strings.Contains(pattern, "//") || strings.Contains(pattern, "/./") || strings.Contains(pattern, "/../") {
+			return
+		}
+		m, err := match.ParsePath(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		caddys := caddyhttp.MatchPath{strings.ToLower(pattern)}
+		for range 100 {
+			p := rapid.StringMatching(`/([abAB]{0,3}/?){0,3}[ab.]{0,3}`).Draw(t, "path")
+			clean := path.Clean(p)
+			if strings.Contains(p, "//") || clean != p && clean+"/" != p {
+				continue
+			}
+			if got, want := m.Match(strings.ToLower(p)), matches(caddys, p); got != want {
+				t.Fatalf("%q on %q: %v, Caddy says %v", pattern, p, got, want)
+			}
+			n++
+		}
+	})
+	if n < 1000 {
+		t.Fatalf("only %d comparisons", n)
+	}
+}
