@@ -1,0 +1,117 @@
+// Walks a person's way through the gate in a real browser: deep link, password,
+// number, wrong code, right code, sign out; with scripts and without; and holds
+// every page of the gate against axe-core, light and dark, 320 px wide.
+//
+//   node walk.mjs URL TEXTS-URL PICTURES
+//
+// TEXTS-URL answers with the last text. Prints one line for each check and ends
+// with 1 when one fails.
+import { readFileSync, mkdirSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { chromium } from 'playwright-core';
+
+const [url, texts, pictures] = process.argv.slice(2);
+mkdirSync(pictures, { recursive: true });
+const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
+let failed = 0;
+const check = (what, ok, more = '') => {
+  console.log(`${ok ? 'ok  ' : 'FAIL'} ${what} ${ok ? '' : more}`);
+  if (!ok) failed++;
+};
+const browser = await chromium.launch({
+  executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
+  args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'],
+});
+const code = async () => (await (await fetch(texts)).text()).slice(0, 6);
+const other = (c) => (c === '000000' ? '000001' : '000000');
+
+async function look(page, name) {
+  for (const scheme of ['light', 'dark']) {
+    await page.emulateMedia({ colorScheme: scheme });
+    await page.screenshot({ path: `${pictures}/${name}-${scheme}.png`, fullPage: true });
+    const wide = await page.evaluate(() => document.documentElement.scrollWidth > document.documentElement.clientWidth);
+    check(`${name} ${scheme}: nothing is wider than the window`, !wide);
+    const client = await page.context().newCDPSession(page);
+    await client.send('Page.setBypassCSP', { enabled: true });
+    const result = await page.evaluate(`${axe}; axe.run(document, { runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'] })`);
+    check(`${name} ${scheme}: axe-core`, result.violations.length === 0, JSON.stringify(result.violations.map((v) => [v.id, v.nodes.map((n) => n.html)])));
+  }
+}
+
+async function signIn(page, user, password, path) {
+  await page.goto(url + path);
+  await page.fill('[name=user]', user);
+  await page.fill('[name=password]', password);
+  await page.click('button');
+}
+
+// With scripts, a phone's width, German: the first login of a user.
+{
+  const context = await browser.newContext({ viewport: { width: 320, height: 640 }, locale: 'de-DE' });
+  const page = await context.newPage();
+  const problems = [];
+  page.on('console', (m) => m.type() === 'error' && problems.push(m.text()));
+  await signIn(page, 'alice', 'Alice-pw-1', '/report/5');
+  check('the number page is in German', await page.locator('html[lang=de] h1').innerText() === 'Ihre Mobilnummer');
+  await look(page, 'number');
+  await page.fill('[name=phoneno2fa]', '+33 6 12 34 56 78');
+  await page.click('button >> nth=0');
+  check('a foreign number is refused', await page.locator('[role=alert]').count() === 1);
+  await look(page, 'number-error');
+  await page.fill('[name=phoneno2fa]', '+44 7400 123456');
+  await page.click('button >> nth=0');
+  await look(page, 'code');
+  await page.fill('[name=otp]', other(await code()));
+  await page.press('[name=otp]', 'Enter');
+  check('a wrong code is said', (await page.locator('[role=alert]').innerText()).includes('stimmt nicht'));
+  check('the title says so', (await page.title()).startsWith('Fehler:'));
+  await look(page, 'code-error');
+  const right = await code();
+  await page.fill('[name=otp]', `${right.slice(0, 3)} ${right.slice(3)}`);
+  await page.press('[name=otp]', 'Enter');
+  await page.waitForURL('**/report/5');
+  check('the deep link is reached', (await page.content()).includes('SECRET-PAYROLL of alice'));
+  const cookies = await context.cookies();
+  check('the browser holds one cookie, out of scripts\' reach', cookies.length === 1 && cookies[0].httpOnly && cookies[0].sameSite === 'Lax', JSON.stringify(cookies));
+  await page.goto(url + '/mfa');
+  await look(page, 'signed-in');
+  await page.click('button');
+  await page.waitForURL('**/login*');
+  await page.goBack();
+  await page.goto(url + '/report/5');
+  check('signed out', !(await page.content()).includes('SECRET-PAYROLL'));
+  check('no error on the console', problems.filter((p) => !/40[013]|favicon/.test(p)).length === 0, problems.join('; '));
+  await context.close();
+}
+
+// Without scripts, English, a desktop.
+{
+  const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, locale: 'en-GB', javaScriptEnabled: false });
+  const page = await context.newPage();
+  await signIn(page, 'alice', 'Alice-pw-1', '/');
+  check('the code page without scripts', (await page.locator('h1').innerText()) === 'Check your phone');
+  await page.screenshot({ path: `${pictures}/code-desktop.png` });
+  await page.fill('[name=otp]', await code());
+  await page.click('button >> nth=0');
+  check('in without scripts', (await page.content()).includes('SECRET-PAYROLL of alice'));
+  await context.close();
+}
+
+// Five wrong codes end the sign-in.
+{
+  const context = await browser.newContext({ viewport: { width: 360, height: 640 }, locale: 'fr-FR' });
+  const page = await context.newPage();
+  await signIn(page, 'alice', 'Alice-pw-1', '/');
+  const right = await code();
+  for (let i = 0; i < 5; i++) {
+    await page.fill('[name=otp]', other(right));
+    await page.press('[name=otp]', 'Enter');
+    if (i === 3) check('the last try is announced', (await page.locator('[role=alert]').innerText()).includes('un essai'));
+  }
+  check('the sign-in has ended', (await page.locator('h1').innerText()) === 'Trop de codes faux');
+  await look(page, 'ended');
+  await context.close();
+}
+await browser.close();
+console.log(failed ? `${failed} checks failed` : 'all checks passed');
+process.exit(failed ? 1 : 0);
