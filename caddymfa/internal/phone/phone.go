@@ -4,113 +4,132 @@ package phone
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
+	"unicode"
 
 	lib "github.com/nyaruka/phonenumbers"
 )
 
-// Errors of Parse and Check. None of them names the number.
-var (
-	ErrNumber  = errors.New("phone: not a phone number")
-	ErrCountry = errors.New("phone: country not allowed")
-	ErrType    = errors.New("phone: not a mobile phone")
-)
+// ErrNumber means that an input is no valid phone number. It does not name it.
+var ErrNumber = errors.New("phone: not a phone number")
 
-// maxInput bounds what is read, in bytes.
+// maxInput bounds what is read, in bytes: an E.164 number has at most 15
+// digits, in some scripts of 4 bytes each.
 const maxInput = 64
 
-// Number is a valid phone number.
-type Number struct{ p *lib.PhoneNumber }
+// Number is a valid phone number. Printing one prints it masked, so that a
+// careless log line shows no number (attack D7). The zero value is no number,
+// and no policy allows it.
+type Number struct {
+	e164    string
+	country int // calling code
+	region  string
+	kind    lib.PhoneNumberType
+}
 
-// Parse reads a number as people write it: blanks, dashes and parentheses, 00
-// or + before the country code, digits of any script. A number without country
-// code is read as one of region (ISO 3166-1 alpha-2); with region "" it is
-// ErrNumber.
+// Parse reads a number as people write it: blanks, dashes, dots, slashes and
+// parentheses, 00 or + before the country code, digits of any script. A number
+// without country code is read as one of region (ISO 3166-1 alpha-2); with
+// region "" it is ErrNumber, as is everything that is not both a possible and a
+// valid number, or longer than 64 bytes. Whether it may get a text is a
+// [Policy]'s business.
 func Parse(input, region string) (Number, error) {
-	input = strings.TrimSpace(input)
-	if input == "" || len(input) > maxInput || lib.IsAlphaNumber(input) {
+	plain, ok := normalize(input)
+	if !ok {
 		return Number{}, ErrNumber
 	}
-	if digits := lib.NormalizeDigitsOnly(input); strings.HasPrefix(digits, "00") && !strings.HasPrefix(input, "+") {
-		input = "+" + digits[2:]
-	}
-	p, err := lib.Parse(input, region)
-	if err != nil || !lib.IsPossibleNumber(p) || !lib.IsValidNumber(p) || p.GetExtension() != "" {
+	p, err := lib.Parse(plain, strings.ToUpper(region))
+	if err != nil || !lib.IsPossibleNumber(p) || !lib.IsValidNumber(p) {
 		return Number{}, ErrNumber
 	}
-	return Number{p}, nil
+	return Number{
+		e164: lib.Format(p, lib.E164), country: int(p.GetCountryCode()),
+		region: lib.GetRegionCodeForNumber(p), kind: lib.GetNumberType(p),
+	}, nil
 }
 
-// E164 is the number as providers want it, e.g. +447700900123.
-func (n Number) E164() string { return lib.Format(n.p, lib.E164) }
-
-// Prefix is the number without its last four digits: the block it was sold in.
-func (n Number) Prefix() string {
-	s := n.E164()
-	return s[:max(1, len(s)-4)]
+// normalize gives ASCII digits, with a + in front when the number has a country
+// code. Letters, which would make 1-800-FLOWERS or an extension, are refused.
+func normalize(input string) (string, bool) {
+	if len(input) > maxInput {
+		return "", false
+	}
+	var b strings.Builder
+	for _, c := range input {
+		switch {
+		case unicode.IsDigit(c):
+			b.WriteByte(digit(c))
+		case c == '+' || c == '＋':
+			if b.Len() > 0 {
+				return "", false
+			}
+			b.WriteByte('+')
+		case unicode.IsSpace(c), unicode.Is(unicode.Pd, c), c == '\u2212', strings.ContainsRune("()[]（）./", c):
+		case unicode.Is(unicode.Cf, c): // direction marks and the like come with a copy from an address book
+		default:
+			return "", false
+		}
+	}
+	plain := b.String()
+	if rest, ok := strings.CutPrefix(plain, "00"); ok {
+		plain = "+" + rest
+	}
+	return plain, plain != ""
 }
 
-// Region is the number's country, ISO 3166-1 alpha-2, or "001" for none.
-func (n Number) Region() string { return lib.GetRegionCodeForNumber(n.p) }
+// digit is the ASCII digit for one of any script. Unicode keeps the ten digits
+// of a script together, in order (its stability policy for category Nd), and
+// where two scripts touch, the second begins after a ten.
+func digit(c rune) byte {
+	n := 0
+	for unicode.IsDigit(c - 1) {
+		c--
+		n++
+	}
+	return '0' + byte(n%10) //nolint:gosec // at most 9
+}
 
-// Masked is the number for logs and for its owner: country code and the last
-// two digits.
+// E164 is the number as providers want it, e.g. +12015550123.
+func (n Number) E164() string { return n.e164 }
+
+// Prefix is the number without its last four digits, e.g. +1201555: the block
+// in which numbers are handed out to a network.
+func (n Number) Prefix() string { return n.e164[:max(0, len(n.e164)-4)] }
+
+// Region is the number's country, ISO 3166-1 alpha-2, or "001" for satellite
+// and other networks without one.
+func (n Number) Region() string { return n.region }
+
+// Last2 is the last two digits, for "sent to your phone ending 23".
+func (n Number) Last2() string { return n.e164[max(0, len(n.e164)-2):] }
+
+// Masked is the number for logs: country code and last two digits, e.g. +1…23
+// (requirement L3).
 func (n Number) Masked() string {
-	s := n.E164()
-	return fmt.Sprintf("+%d…%s", n.p.GetCountryCode(), s[len(s)-2:])
-}
-
-// Policy says which numbers may get a text.
-type Policy struct {
-	// Countries that are allowed, ISO 3166-1 alpha-2 in capitals. None allows none.
-	Countries []string
-}
-
-// Countries checks a list of countries and gives it in capitals.
-func Countries(codes []string) ([]string, error) {
-	known := lib.GetSupportedRegions()
-	var out []string
-	for _, c := range codes {
-		c = strings.ToUpper(c)
-		if !known[c] {
-			return nil, fmt.Errorf("country %q: use ISO 3166-1 codes of two letters, such as DE, FR, US", c)
-		}
-		if !slices.Contains(out, c) {
-			out = append(out, c)
-		}
+	if n.e164 == "" {
+		return ""
 	}
-	return out, nil
+	return fmt.Sprintf("+%d…%s", n.country, n.Last2())
 }
 
-// Check refuses countries that are not allowed (ErrCountry) and what is no
-// mobile phone: premium, shared-cost and satellite numbers earn somebody money,
-// landlines and voice over IP get no text or are rented by the hour (ErrType;
-// attack H6). Where a country's mobile and fixed numbers cannot be told apart,
-// they are allowed.
-func (p Policy) Check(n Number) error {
-	if !slices.Contains(p.Countries, n.Region()) {
-		return ErrCountry
-	}
-	switch lib.GetNumberType(n.p) {
-	case lib.MOBILE, lib.FIXED_LINE_OR_MOBILE:
-		return nil
-	}
-	return ErrType
-}
+// String is Masked.
+func (n Number) String() string { return n.Masked() }
 
-// RegionOf is the country of an E.164 number, "" when it has none.
+// GoString is Masked.
+func (n Number) GoString() string { return n.Masked() }
+
+// RegionOf is the country of a sender's number in E.164, for a number that need
+// not be valid, such as a test number. It is "" for names, short codes and
+// networks without a country.
 func RegionOf(e164 string) string {
 	p, err := lib.Parse(e164, "")
 	if err != nil {
 		return ""
 	}
-	if r := lib.GetRegionCodeForNumber(p); r != "001" && r != "ZZ" {
-		return r
-	}
-	// Not a valid number, but perhaps one of a country: a short or test sender.
-	if r := lib.GetRegionCodeForCountryCode(int(p.GetCountryCode())); r != "001" && r != "ZZ" {
-		return r
+	for _, r := range []string{lib.GetRegionCodeForNumber(p), lib.GetRegionCodeForCountryCode(int(p.GetCountryCode()))} {
+		if known[r] {
+			return r
+		}
 	}
 	return ""
 }

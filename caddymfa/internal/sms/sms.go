@@ -15,8 +15,12 @@ type Message struct {
 	// Text is the whole text, the origin-bound last line included.
 	Text string
 	// Validity is how long the text is of use. A provider that can drop a text
-	// which is still queued after that time should.
+	// which is still queued after that time should. 0: the provider decides.
 	Validity time.Duration
+	// Repeatable says that a second copy does no harm beyond its price, because
+	// it carries the same code. Only then does a [Chain] ask another provider
+	// after one that may have accepted the text.
+	Repeatable bool
 }
 
 // Receipt names an accepted text at its provider. It holds nothing secret.

@@ -1,17 +1,17 @@
-// Package twilio sends texts by Twilio's Messages API.
+// Package twilio sends texts by Twilio's Messages API. It uses the typed
+// parameters and models of Twilio's library, with a client of its own, because
+// the library's has no context, reads the environment, and loses the status
+// and the head of an error.
 package twilio
 
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
+	"math/rand/v2"
 	"net/http"
 	"net/url"
-	"regexp"
-	"strconv"
 	"strings"
 	"time"
 
@@ -19,201 +19,149 @@ import (
 	api "github.com/twilio/twilio-go/rest/api/v2010"
 
 	"github.com/caddymfa/caddymfa/caddymfa/internal/sms"
+	"github.com/caddymfa/caddymfa/caddymfa/internal/sms/gateway"
 )
 
 const provider = "twilio"
-
-// DefaultURL is where Twilio's API is.
-const DefaultURL = "https://api.twilio.com"
-
-// Config is an account and a sender.
-type Config struct {
-	AccountSID, AuthToken string
-	// APIKeySID and APIKeySecret are used for sending in place of the token.
-	APIKeySID, APIKeySecret string
-	// From is a number, short code or name; MessagingService a service's SID.
-	// Exactly one of them is set.
-	From, MessagingService string
-	// APIURL is DefaultURL when empty.
-	APIURL string
-	// StatusCallback is a public address that Twilio reports to; may be empty.
-	StatusCallback string
-}
-
-var (
-	accountSID = regexp.MustCompile(`^AC[0-9a-fA-F]{32}$`)
-	keySID     = regexp.MustCompile(`^SK[0-9a-fA-F]{32}$`)
-	serviceSID = regexp.MustCompile(`^MG[0-9a-fA-F]{32}$`)
-	plainText  = regexp.MustCompile(`^[a-zA-Z0-9]+$`)
-)
 
 // Sender sends by one account. It is safe for concurrent use.
 type Sender struct {
 	c    Config
 	base *url.URL
-	http *http.Client
+	http *gateway.Client
 }
 
-// New checks the configuration.
+// New checks the configuration. It asks Twilio nothing.
 func New(c Config) (*Sender, error) {
-	if c.APIURL == "" {
-		c.APIURL = DefaultURL
+	base, err := c.check()
+	if err != nil {
+		return nil, err
 	}
-	base, err := url.Parse(c.APIURL)
-	switch {
-	case !accountSID.MatchString(c.AccountSID):
-		return nil, errors.New("account_sid must be AC and 32 hexadecimal digits, as Twilio's console shows it")
-	case c.APIKeySID != "" && !keySID.MatchString(c.APIKeySID):
-		return nil, errors.New("api_key must be SK and 32 hexadecimal digits, followed by its secret")
-	case c.APIKeySID != "" && !plainText.MatchString(c.APIKeySecret):
-		return nil, errors.New("the secret of api_key must be letters and digits")
-	case c.APIKeySID == "" && !plainText.MatchString(c.AuthToken):
-		return nil, errors.New("auth_token is missing, or is no token: it has letters and digits only")
-	case c.From == "" && c.MessagingService == "":
-		return nil, errors.New("name the sender: from, or messaging_service")
-	case c.From != "" && c.MessagingService != "":
-		return nil, errors.New("from and messaging_service are both set: Twilio takes one of them")
-	case c.MessagingService != "" && !serviceSID.MatchString(c.MessagingService):
-		return nil, errors.New("messaging_service must be MG and 32 hexadecimal digits")
-	case err != nil || base.Host == "" || base.Scheme != "https" && base.Scheme != "http":
-		return nil, fmt.Errorf("api_url %q is no address: it begins with https://", c.APIURL)
+	if c.Timeout == 0 {
+		c.Timeout = gateway.Timeout
 	}
-	if c.StatusCallback != "" {
-		u, err := url.Parse(c.StatusCallback)
-		if err != nil || u.Host == "" || strings.Contains(u.Host, "_") {
-			return nil, errors.New("status_callback must be a public address; Twilio refuses underscores in its host")
-		}
-	}
-	return &Sender{c: c, base: base, http: sms.NewHTTPClient()}, nil
+	return &Sender{c: c, base: base, http: gateway.New(provider, c.Timeout)}, nil
 }
 
-// Send implements [sms.Sender]. It tries again once where Twilio has certainly
-// not taken the text: no connection, or 429 with a short wait.
+// Send implements [sms.Sender]. It tries a second time, with the same text,
+// only where Twilio has certainly not taken the first: no connection, or 429
+// with a wait of at most one second. Twilio has no idempotency key, so anything
+// else could arrive twice.
 func (s *Sender) Send(ctx context.Context, m sms.Message) (sms.Receipt, error) {
-	r, err := s.once(ctx, m)
-	var e *sms.Error
-	if err == nil || !errors.As(err, &e) || e.Sent || e.Kind != sms.Unavailable || e.RetryAfter > time.Second {
+	ctx, cancel := context.WithTimeout(ctx, s.c.Timeout)
+	defer cancel()
+	first := &call{s: s, ctx: ctx}
+	r, err := first.create(m)
+	if err == nil || !first.again {
 		return r, err
 	}
 	select {
 	case <-ctx.Done():
 		return r, err
-	case <-time.After(max(200*time.Millisecond, e.RetryAfter)):
+	case <-time.After(first.wait):
 	}
-	return s.once(ctx, m)
+	return (&call{s: s, ctx: ctx}).create(m)
 }
 
-func (s *Sender) once(ctx context.Context, m sms.Message) (sms.Receipt, error) {
-	call := &request{s: s, ctx: ctx}
-	// Edge and region are set, or twilio-go would read them from the environment.
-	h := &client.RequestHandler{Client: call}
+// call is one request to Twilio, and twilio-go's BaseClient for it.
+type call struct {
+	s   *Sender
+	ctx context.Context //nolint:containedctx // twilio-go has no other place for it
+
+	// again is set when the request failed without a trace at Twilio, and may be
+	// made again after wait.
+	again bool
+	wait  time.Duration
+}
+
+// Limits of ValidityPeriod in seconds: Twilio takes 1 to 36000 and advises
+// against 5 and less.
+const minValidity, maxValidity = 6, 36000
+
+func (c *call) create(m sms.Message) (sms.Receipt, error) {
 	p := &api.CreateMessageParams{}
-	p.SetPathAccountSid(s.c.AccountSID)
+	p.SetPathAccountSid(c.s.c.AccountSID)
 	p.SetTo(m.To)
 	p.SetBody(m.Text)
 	if m.Validity > 0 {
-		p.SetValidityPeriod(max(6, min(36000, int(m.Validity/time.Second)))) // Twilio: 1 to 36000 s, over 5 advised
+		p.SetValidityPeriod(min(maxValidity, max(minValidity, int(m.Validity/time.Second))))
 	}
-	if s.c.MessagingService != "" {
-		p.SetMessagingServiceSid(s.c.MessagingService)
+	if c.s.c.MessagingService != "" {
+		p.SetMessagingServiceSid(c.s.c.MessagingService)
 	} else {
-		p.SetFrom(s.c.From)
+		p.SetFrom(c.s.c.From)
 	}
-	if s.c.StatusCallback != "" {
-		p.SetStatusCallback(s.c.StatusCallback)
+	if c.s.c.StatusCallback != "" {
+		p.SetStatusCallback(c.s.c.StatusCallback)
 	}
+	// A literal, because twilio-go's constructor reads TWILIO_EDGE and
+	// TWILIO_REGION: an edge belongs into api_url.
+	h := &client.RequestHandler{Client: c}
 	msg, err := api.NewApiService(h).CreateMessage(p)
+	var failed *sms.Error
 	switch {
-	case call.err != nil:
-		return sms.Receipt{}, call.err
-	case err != nil:
-		// An answer that is no message: it may have been taken.
-		return sms.Receipt{}, &sms.Error{Provider: provider, Kind: sms.Unavailable, Code: "answer", Sent: true, Err: errors.New("unreadable answer")}
+	case errors.As(err, &failed):
+		return sms.Receipt{}, failed
+	case err != nil || msg.Sid == nil || *msg.Sid == "":
+		// Some 2xx that is no message. Twilio's library says why, but quotes it.
+		return sms.Receipt{}, c.s.http.Unreadable(gateway.Answer{Status: http.StatusOK})
 	}
-	r := sms.Receipt{Provider: provider}
-	if msg.Sid != nil {
-		r.ID = *msg.Sid
-	}
-	return r, nil
+	return sms.Receipt{Provider: provider, ID: *msg.Sid}, nil
 }
-
-// request is twilio-go's BaseClient for one call: it adds what twilio-go's own
-// lacks, a context, a bound on the answer, and the head of an error.
-type request struct {
-	s   *Sender
-	ctx context.Context //nolint:containedctx // twilio-go has no other place for it
-	err *sms.Error
-}
-
-func (r *request) AccountSid() string       { return r.s.c.AccountSID }
-func (r *request) SetTimeout(time.Duration) {}
-func (r *request) SetOauth(client.OAuth)    {}
-func (r *request) OAuth() client.OAuth      { return nil }
-
-const maxAnswer = 64 << 10
 
 // SendRequest sends to the configured address, whatever host twilio-go built.
-func (r *request) SendRequest(method, rawURL string, data url.Values, _ map[string]any, _ ...byte) (*http.Response, error) {
+func (c *call) SendRequest(method, rawURL string, data url.Values, _ map[string]any, _ ...byte) (*http.Response, error) {
 	u, err := url.Parse(rawURL)
 	if err != nil {
 		return nil, err
 	}
-	u.Scheme, u.Host = r.s.base.Scheme, r.s.base.Host
-	u.Path = strings.TrimSuffix(r.s.base.Path, "/") + u.Path
-	req, err := http.NewRequestWithContext(r.ctx, method, u.String(), strings.NewReader(data.Encode()))
+	u.Scheme, u.Host = c.s.base.Scheme, c.s.base.Host
+	u.Path = strings.TrimSuffix(c.s.base.Path, "/") + u.Path
+	req, err := http.NewRequestWithContext(c.ctx, method, u.String(), strings.NewReader(data.Encode()))
 	if err != nil {
 		return nil, err
 	}
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	req.Header.Set("Accept", "application/json")
-	if r.s.c.APIKeySID != "" {
-		req.SetBasicAuth(r.s.c.APIKeySID, r.s.c.APIKeySecret)
+	req.Header.Set("User-Agent", "caddymfa")
+	if c.s.c.APIKeySID != "" {
+		req.SetBasicAuth(c.s.c.APIKeySID, c.s.c.APIKeySecret)
 	} else {
-		req.SetBasicAuth(r.s.c.AccountSID, r.s.c.AuthToken)
+		req.SetBasicAuth(c.s.c.AccountSID, c.s.c.AuthToken)
 	}
-	res, err := r.s.http.Do(req) //nolint:gosec // the operator's address
+	a, err := c.s.http.Do(req)
 	if err != nil {
-		r.err = sms.Failed(provider, err)
-		return nil, r.err
+		var e *sms.Error
+		c.again = errors.As(err, &e) && !e.Sent
+		c.wait = 100*time.Millisecond + rand.N(200*time.Millisecond) //nolint:gosec // spreads retries, guards nothing
+		return nil, err
 	}
-	defer func() { _ = res.Body.Close() }()
-	body, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer+1))
-	if res.StatusCode == http.StatusCreated || res.StatusCode == http.StatusOK {
-		if err != nil || len(body) > maxAnswer {
-			r.err = &sms.Error{Provider: provider, Kind: sms.Unavailable, Code: "answer", Sent: true, Err: errors.New("answer cut or too long")}
-			return nil, r.err
+	if a.Status < 200 || a.Status > 299 {
+		if a.Status == http.StatusTooManyRequests { // "never processed and always safe to retry"
+			wait, said := gateway.RetryAfter(a.Header)
+			c.again, c.wait = said && wait <= time.Second, wait
 		}
-		res.Body = io.NopCloser(bytes.NewReader(body))
-		return res, nil
+		return nil, c.s.refusal(a)
 	}
-	r.err = refused(res, body)
-	return nil, r.err
+	if a.Cut {
+		return nil, c.s.http.Unreadable(a)
+	}
+	return &http.Response{StatusCode: a.Status, Header: a.Header, Body: io.NopCloser(bytes.NewReader(a.Body))}, nil
 }
 
-// refused reads an error. Twilio asks to decide by the HTTP status; among the
-// 400s the code tells a bad number from a bad configuration.
-func refused(res *http.Response, body []byte) *sms.Error {
-	var t struct {
-		Code int `json:"code"`
-	}
-	_ = json.Unmarshal(body, &t) // a proxy's error page has none
-	e := &sms.Error{
-		Provider: provider, Kind: sms.Misconfigured, Code: strconv.Itoa(res.StatusCode),
-		RetryAfter: sms.RetryAfter(res.Header), Err: fmt.Errorf("status %d", res.StatusCode),
-	}
-	if t.Code != 0 {
-		e.Code = strconv.Itoa(t.Code)
-	}
-	switch {
-	case res.StatusCode == http.StatusTooManyRequests:
-		e.Kind = sms.Unavailable // "never processed and always safe to retry"
-	case res.StatusCode >= 500:
-		e.Kind, e.Sent = sms.Unavailable, true
-	case res.StatusCode == http.StatusBadRequest || res.StatusCode == http.StatusForbidden:
-		switch t.Code {
-		case 21201, 21211, 21212, 21408, 21610, 21612, 21614, 21635:
-			e.Kind = sms.Refused
-		}
-	}
-	return e
-}
+// AccountSid implements [client.BaseClient].
+func (c *call) AccountSid() string { return c.s.c.AccountSID }
+
+// SetTimeout implements [client.BaseClient]; times are the context's.
+func (c *call) SetTimeout(time.Duration) {}
+
+// SetOauth implements [client.BaseClient]; it is not used.
+func (c *call) SetOauth(client.OAuth) {}
+
+// OAuth implements [client.BaseClient]; it is not used.
+func (c *call) OAuth() client.OAuth { return nil }
+
+var (
+	_ sms.Sender        = (*Sender)(nil)
+	_ client.BaseClient = (*call)(nil)
+)

@@ -1,0 +1,128 @@
+package sms
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+)
+
+// fake answers with err, or accepts when it is nil.
+type fake struct {
+	err  error
+	sent []Message
+}
+
+func (f *fake) Send(_ context.Context, m Message) (Receipt, error) {
+	f.sent = append(f.sent, m)
+	return Receipt{ID: "1"}, f.err
+}
+
+func down(code string) error { return &Error{Kind: Unavailable, Code: code, Err: errors.New("down")} }
+func lost(code string) error {
+	return &Error{Kind: Unavailable, Code: code, Sent: true, Err: errors.New("no answer")}
+}
+func wrong(code string) error {
+	return &Error{Kind: Misconfigured, Code: code, Err: errors.New("wrong")}
+}
+func refused(code string) error {
+	return &Error{Kind: Refused, Code: code, Err: errors.New("refused")}
+}
+
+func TestAttack_I4_ChainFailsOver(t *testing.T) {
+	for name, tc := range map[string]struct {
+		answers    []error // of the senders, in order
+		repeatable bool
+		asked      int
+		provider   string // that accepted, or that tells most
+		kind       Kind
+		sent       bool
+	}{
+		"first accepts":                       {answers: []error{nil, nil}, asked: 1, provider: "a"},
+		"first is down":                       {answers: []error{down("1"), nil}, asked: 2, provider: "b"},
+		"first is misconfigured":              {answers: []error{wrong("1"), nil}, asked: 2, provider: "b"},
+		"first refuses the number":            {answers: []error{refused("1"), nil}, asked: 1, provider: "a", kind: Refused},
+		"first may have sent":                 {answers: []error{lost("1"), nil}, asked: 1, provider: "a", kind: Unavailable, sent: true},
+		"first may have sent, repeatable":     {answers: []error{lost("1"), nil}, repeatable: true, asked: 2, provider: "b"},
+		"two may have sent, repeatable":       {answers: []error{lost("1"), lost("2"), nil}, repeatable: true, asked: 2, provider: "b", sent: true},
+		"lost, down, accepted, repeatable":    {answers: []error{lost("1"), down("2"), nil}, repeatable: true, asked: 3, provider: "c"},
+		"lost, then refused, repeatable":      {answers: []error{lost("1"), refused("2"), nil}, repeatable: true, asked: 2, provider: "b", kind: Refused, sent: true},
+		"all are down":                        {answers: []error{down("1"), down("2")}, asked: 2, provider: "b", kind: Unavailable},
+		"misconfigured tells more than down":  {answers: []error{wrong("1"), down("2")}, asked: 2, provider: "a", kind: Misconfigured},
+		"refused tells more than all":         {answers: []error{wrong("1"), down("2"), refused("3")}, asked: 3, provider: "c", kind: Refused},
+		"a foreign error may have sent":       {answers: []error{errors.New("x"), nil}, asked: 1, provider: "a", kind: Unavailable, sent: true},
+		"a wrapped *Error is an *Error":       {answers: []error{fmt.Errorf("x: %w", down("1")), nil}, asked: 2, provider: "b"},
+		"foreign, then accepted, repeatable":  {answers: []error{errors.New("x"), nil}, repeatable: true, asked: 2, provider: "b"},
+		"down, then lost keeps the doubt":     {answers: []error{down("1"), lost("2")}, asked: 2, provider: "b", kind: Unavailable, sent: true},
+		"wrong, then lost keeps the doubt":    {answers: []error{wrong("1"), lost("2")}, asked: 2, provider: "a", kind: Misconfigured, sent: true},
+		"the second refusal is never reached": {answers: []error{refused("1"), refused("2")}, asked: 1, provider: "a", kind: Refused},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var named []Named
+			fakes := make([]*fake, len(tc.answers))
+			for i, err := range tc.answers {
+				fakes[i] = &fake{err: err}
+				named = append(named, Named{string(rune('a' + i)), fakes[i]})
+			}
+			m := Message{To: "+12015550123", Text: "123456", Repeatable: tc.repeatable}
+			r, err := NewChain(named...).Send(t.Context(), m)
+			asked := 0
+			for _, f := range fakes {
+				asked += len(f.sent)
+				for _, got := range f.sent {
+					if got != m {
+						t.Errorf("a sender got %+v", got)
+					}
+				}
+			}
+			if asked != tc.asked {
+				t.Errorf("%d senders were asked, want %d", asked, tc.asked)
+			}
+			if accepted := tc.answers[tc.asked-1] == nil; accepted {
+				if err != nil || r.Provider != tc.provider {
+					t.Errorf("Send = %+v, %v; want it accepted by %s", r, err, tc.provider)
+				}
+				return
+			}
+			var e *Error
+			if !errors.As(err, &e) {
+				t.Fatalf("Send = %v, which is no *Error", err)
+			}
+			if e.Provider != tc.provider || e.Kind != tc.kind || e.Sent != tc.sent {
+				t.Errorf("Send = %+v, want provider %s, kind %d, sent %v", e, tc.provider, tc.kind, tc.sent)
+			}
+		})
+	}
+}
+
+func TestChainTellsOfAllFailures(t *testing.T) {
+	_, err := NewChain(Named{"a", &fake{err: down("11")}}, Named{"b", &fake{err: wrong("22")}}, Named{"c", &fake{err: down("33")}}).Send(t.Context(), Message{})
+	for _, want := range []string{"a ", "11", "b ", "22", "c ", "33"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("%q is not in %q", want, err)
+		}
+	}
+}
+
+func TestChainWithoutSendersOrTime(t *testing.T) {
+	var e *Error
+	if _, err := (Chain{}).Send(t.Context(), Message{}); !errors.As(err, &e) || e.Kind != Misconfigured || e.Sent {
+		t.Errorf("an empty chain answers %v", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	f := &fake{}
+	if _, err := (Chain{f}).Send(ctx, Message{}); !errors.As(err, &e) || e.Kind != Unavailable || e.Sent || len(f.sent) != 0 {
+		t.Errorf("a chain without time answers %v after %d sends", err, len(f.sent))
+	}
+}
+
+func TestAttack_D7_ForeignErrorTextsAreWithheld(t *testing.T) {
+	_, err := Chain{&fake{err: errors.New("POST https://u:pw@host/?to=+12015550123 text=123456")}}.Send(t.Context(), Message{})
+	for _, secret := range []string{"2015550123", "123456", "pw"} {
+		if strings.Contains(err.Error(), secret) || strings.Contains(fmt.Sprintf("%+v", errors.Unwrap(err)), secret) {
+			t.Errorf("%s is in %q", secret, err)
+		}
+	}
+}

@@ -1,0 +1,213 @@
+package sms
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"unicode/utf8"
+)
+
+func templates(t *testing.T, custom map[string]string) *Templates {
+	t.Helper()
+	tpl, err := NewTemplates(custom)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tpl
+}
+
+func TestBuiltInTextsFitOneSegment(t *testing.T) {
+	app, host := strings.Repeat("A", 30), strings.Repeat("a", 18)+".example.com"
+	tpl := templates(t, nil)
+	if got := slices.Sorted(maps.Keys(tpl.texts)); !slices.Equal(got, []string{"de", "en", "es", "fr"}) {
+		t.Errorf("languages are %v", got)
+	}
+	for _, lang := range tpl.langs {
+		text := tpl.Render(lang, Vars{Code: "1234567890", App: app, Minutes: 10, Host: host})
+		if n, gsm := Segments(text); n != 1 || !gsm {
+			t.Errorf("%s: %d segments, GSM-7 %v: %q", lang, n, gsm, text)
+		}
+		if !strings.HasPrefix(text, "1234567890 ") || !strings.Contains(text, app) || !strings.Contains(text, " 10 ") || !strings.HasSuffix(text, "\n\n@"+host+" #1234567890") {
+			t.Errorf("%s: %q", lang, text)
+		}
+		notice := tpl.Notice(lang, Vars{App: app})
+		if n, gsm := Segments(notice); n != 1 || !gsm {
+			t.Errorf("notice %s: %d segments, GSM-7 %v, %d characters: %q", lang, n, gsm, utf8.RuneCountInString(notice), notice)
+		}
+		if lang != "en" && notice == tpl.Notice("en", Vars{App: app}) {
+			t.Errorf("the notice in %s is the English one", lang)
+		}
+		if w := tpl.Warnings(app, host); len(w) != 0 {
+			t.Errorf("built-in texts are warned of: %q", w)
+		}
+	}
+}
+
+func TestCustomTemplatesAreChecked(t *testing.T) {
+	for name, tc := range map[string]struct{ lang, text, complaint string }{
+		"good":                     {"en", "{code} for {app}, {minutes} min", ""},
+		"code only":                {"pt-BR", "{code}", ""},
+		"app twice":                {"nl", "{code} {app} {app}", ""},
+		"code missing":             {"en", "Hello {app}", "{code} is missing"},
+		"code twice":               {"en", "{code} {code}", "2 times"},
+		"unknown placeholder":      {"en", "{code} {host}", `"{host}" is not known`},
+		"wrong case":               {"en", "{Code}", `"{Code}" is not known`},
+		"Caddy placeholder":        {"en", "{code} {http.request.host}", "is not known"},
+		"open brace":               {"en", "{code} {", "stands alone"},
+		"closing brace":            {"en", "{code} }", "stands alone"},
+		"nested braces":            {"en", "{{code}}", "stands alone"},
+		"line break":               {"en", "{code}\nx", "line break"},
+		"carriage return":          {"en", "{code}\rx", "line break"},
+		"Unicode line separator":   {"en", "{code}\u2028x", "line break"},
+		"escape":                   {"en", "{code}\x1b", "control character"},
+		"direction override":       {"en", "{code}\u202e", "control character"},
+		"own binding line":         {"en", "{code} @example.com #{code}", "2 times"},
+		"at sign":                  {"en", "{code} @example.com", "@ or #"},
+		"number sign":              {"en", "#{code}", "@ or #"},
+		"full-width at sign":       {"en", "{code} ＠x", "@ or #"},
+		"empty":                    {"en", "", "{code} is missing"},
+		"no language":              {"english", "{code}", "language tag"},
+		"empty language":           {"", "{code}", "language tag"},
+		"undetermined language":    {"und", "{code}", "language tag"},
+		"a language that is built": {"DE", "{code}", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := NewTemplates(map[string]string{tc.lang: tc.text})
+			switch {
+			case tc.complaint == "" && err != nil:
+				t.Errorf("refused: %v", err)
+			case tc.complaint != "" && (err == nil || !strings.Contains(err.Error(), tc.complaint)):
+				t.Errorf("error %v, want one with %q", err, tc.complaint)
+			}
+		})
+	}
+	if _, err := NewTemplates(map[string]string{"pt-br": "{code}", "pt-BR": "{code}"}); err == nil {
+		t.Error("one language given twice is taken")
+	}
+}
+
+func TestMatchChoosesTheLanguage(t *testing.T) {
+	tpl := templates(t, map[string]string{"pt-BR": "{code} pt", "de": "{code} eigen"})
+	for accept, want := range map[string]string{
+		"":                                    "en",
+		"*":                                   "en",
+		"de":                                  "de",
+		"de-AT,de;q=0.9,en;q=0.8":             "de",
+		"fr-CA,en;q=0.5":                      "fr",
+		"en;q=0.5,es":                         "es",
+		"pt-PT":                               "pt-BR",
+		"ja,fr;q=0.3":                         "fr",
+		"ja,zh":                               "en",
+		"de;q=0,fr":                           "fr",
+		"\x00;;;==,":                          "en",
+		strings.Repeat("-", 5000):             "en",
+		"es," + strings.Repeat("ja,", 10000):  "es",
+		strings.Repeat("x", 600):              "en",
+		"fr\r\nX-Header: y":                   "en",
+		"de-u-co-phonebk,en":                  "de",
+		"en-GB-oxendict,en;q=0.9,de-DE;q=0.8": "en",
+	} {
+		if got := tpl.Match(accept); got != want {
+			t.Errorf("Match(%.40q) = %q, want %q", accept, got, want)
+		}
+	}
+	if got := tpl.Render("de", Vars{Code: "123456"}); got != "123456 eigen" {
+		t.Errorf("the custom German text is %q", got)
+	}
+	if got := tpl.Notice("pt-BR", Vars{App: "x"}); got != tpl.Notice("en", Vars{App: "x"}) {
+		t.Errorf("a notice in a language without one is %q", got)
+	}
+}
+
+func TestRenderBindsTheCodeToTheSite(t *testing.T) {
+	tpl := templates(t, map[string]string{"en": "{code} {app} {minutes}"})
+	for name, tc := range map[string]struct{ host, last string }{
+		"name":                {"login.example.com", "@login.example.com #123456"},
+		"port is dropped":     {"login.example.com:8443", "@login.example.com #123456"},
+		"capitals":            {"Login.Example.COM", "@login.example.com #123456"},
+		"trailing dot":        {"example.com.", "@example.com #123456"},
+		"international":       {"möbel.example", "@xn--mbel-5qa.example #123456"},
+		"underscore":          {"old_app.example.com", "@old_app.example.com #123456"},
+		"localhost":           {"localhost:8080", "@localhost #123456"},
+		"empty":               {"", ""},
+		"IPv4":                {"192.0.2.1", ""},
+		"IPv4 with port":      {"192.0.2.1:443", ""},
+		"IPv6":                {"2001:db8::1", ""},
+		"IPv6 in brackets":    {"[2001:db8::1]", ""},
+		"IPv6 with port":      {"[2001:db8::1]:443", ""},
+		"IPv6 with zone":      {"fe80::1%eth0", ""},
+		"wildcard":            {"*.example.com", ""},
+		"placeholder":         {"{http.request.host}", ""},
+		"D6: forged line":     {"evil.example #111111\n@x", ""},
+		"D6: at sign":         {"a@evil.example", ""},
+		"D6: blank":           {"evil.example x", ""},
+		"D6: path":            {"evil.example/x", ""},
+		"D6: scheme and port": {"https://evil.example:1", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			want := "123456 App 5"
+			if tc.last != "" {
+				want += "\n\n" + tc.last
+			}
+			if got := tpl.Render("en", Vars{Code: "123456", App: "App", Minutes: 5, Host: tc.host}); got != want {
+				t.Errorf("text is %q, want %q", got, want)
+			}
+		})
+	}
+}
+
+func TestRenderEdges(t *testing.T) {
+	tpl := templates(t, map[string]string{"en": "{code} is your {app} code for {minutes} min."})
+	for name, tc := range map[string]struct {
+		vars Vars
+		want string
+	}{
+		"under a minute":                     {Vars{Code: "000001", App: "A", Minutes: 0}, "000001 is your A code for 1 min."},
+		"a value is not a template":          {Vars{Code: "123456", App: "{code}{minutes}", Minutes: 5}, "123456 is your codeminutes code for 5 min."},
+		"without a name, the host":           {Vars{Code: "123456", App: "@", Minutes: 5, Host: "pay.example"}, "123456 is your pay example code for 5 min.\n\n@pay.example #123456"},
+		"without name and host":              {Vars{Code: "123456", Minutes: 5}, "123456 is your code for 5 min."},
+		"an unknown language is the English": {Vars{Code: "123456", App: "A", Minutes: 5}, "123456 is your A code for 5 min."},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, lang := range []string{"en", "xx", ""} {
+				if got := tpl.Render(lang, tc.vars); got != tc.want {
+					t.Errorf("text is %q, want %q", got, tc.want)
+				}
+			}
+		})
+	}
+}
+
+func TestWarnings(t *testing.T) {
+	const good = "{code} is your {app} code."
+	for name, tc := range map[string]struct {
+		template, app, host string
+		want                []string // a part of each warning
+	}{
+		"nothing":                 {good, "Payroll", "pay.example.com", nil},
+		"over 140":                {good + strings.Repeat(" x", 50), "Payroll", "pay.example.com", []string{"up to 140"}},
+		"two segments":            {good + strings.Repeat(" x", 80), "Payroll", "pay.example.com", []string{"billed as 2"}},
+		"outside GSM-7":           {"{code} jest Twój kod do {app}. Nie podawaj go nikomu, nawet żonie.", "Płace", "pay.example.com", []string{"billed as 2, because of characters outside GSM-7 (ó ł ż)"}},
+		"outside GSM-7 but short": {"{code} の {app}", "給与", "pay.example.com", nil},
+		"a name that is changed":  {good, "pay.example.com", "pay.example.com", []string{`calls`}},
+		"a host without a name":   {good, "Payroll", "192.0.2.1", []string{"binds"}},
+		"no host is no surprise":  {good, "Payroll", "", nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := Warnings(tc.template, tc.app, tc.host)
+			if len(got) != len(tc.want) {
+				t.Fatalf("warnings are %q, want %q", got, tc.want)
+			}
+			for i, part := range tc.want {
+				if !strings.Contains(strings.ReplaceAll(got[i], "call the", "calls"), part) {
+					t.Errorf("warning %q lacks %q", got[i], part)
+				}
+			}
+		})
+	}
+	got := templates(t, nil).Warnings("a.b", "192.0.2.1")
+	if len(got) != 2 {
+		t.Errorf("what is said of name and host is said %d times: %q", len(got), got)
+	}
+}

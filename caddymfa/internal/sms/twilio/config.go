@@ -1,0 +1,137 @@
+package twilio
+
+import (
+	"errors"
+	"net/netip"
+	"net/url"
+	"regexp"
+	"strings"
+	"time"
+)
+
+// DefaultURL is where Twilio's API is.
+const DefaultURL = "https://api.twilio.com"
+
+// Config is an account and a sender.
+type Config struct {
+	// AccountSID is AC and 32 hexadecimal digits. AuthToken is the account's;
+	// it also signs Twilio's status callbacks.
+	AccountSID, AuthToken string
+	// APIKeySID (SK and 32 hexadecimal digits) and APIKeySecret are used for
+	// sending in place of the token.
+	APIKeySID, APIKeySecret string
+	// From is a number in E.164, a short code or a name of up to 11 letters and
+	// digits; MessagingService a service's SID. Exactly one of them is set.
+	From, MessagingService string
+	// APIURL is DefaultURL when empty. A path in it is put before Twilio's own.
+	APIURL string
+	// StatusCallback is a public address that Twilio reports to; may be empty.
+	StatusCallback string
+	// Timeout bounds one text, a second try included. Default 5 s.
+	Timeout time.Duration
+}
+
+var (
+	accountSID = regexp.MustCompile(`^AC[0-9a-fA-F]{32}$`)
+	keySID     = regexp.MustCompile(`^SK[0-9a-fA-F]{32}$`)
+	serviceSID = regexp.MustCompile(`^MG[0-9a-fA-F]{32}$`)
+	number     = regexp.MustCompile(`^\+[1-9][0-9]{6,14}$|^[0-9]{3,8}$`)
+	alpha      = regexp.MustCompile(`^[0-9A-Za-z &+_-]{1,11}$`)
+	letter     = regexp.MustCompile(`[A-Za-z]`)
+	// Twilio's own library refuses other credentials (errors 21222, 21224).
+	plain = regexp.MustCompile(`^[a-zA-Z0-9]+$`)
+)
+
+// check says what is wrong, and names no value: most of them are secret. It
+// returns the parsed APIURL.
+func (c *Config) check() (*url.URL, error) {
+	switch {
+	case c.AccountSID == "":
+		return nil, errors.New("account_sid is missing: Twilio's console shows it, AC and 32 hexadecimal digits")
+	case !accountSID.MatchString(c.AccountSID):
+		return nil, errors.New("account_sid is not AC and 32 hexadecimal digits: copy it from Twilio's console")
+	case c.Timeout < 0:
+		return nil, errors.New("the time-out is negative: leave it out for 5 s")
+	}
+	if err := c.checkCredentials(); err != nil {
+		return nil, err
+	}
+	if err := c.checkSender(); err != nil {
+		return nil, err
+	}
+	if err := c.checkCallback(); err != nil {
+		return nil, err
+	}
+	return c.apiURL()
+}
+
+func (c *Config) checkCredentials() error {
+	switch {
+	case c.APIKeySID == "" && c.APIKeySecret != "":
+		return errors.New("api_key has a secret but no SID: write both, the SID first")
+	case c.APIKeySID != "" && !keySID.MatchString(c.APIKeySID):
+		return errors.New("the SID of api_key is not SK and 32 hexadecimal digits: write the SID, then its secret")
+	case c.APIKeySID != "" && c.APIKeySecret == "":
+		return errors.New("api_key has no secret: write it after the SID; Twilio shows it once, when the key is made")
+	case c.APIKeySID != "" && !plain.MatchString(c.APIKeySecret):
+		return errors.New("the secret of api_key has characters other than letters and digits, which no Twilio secret has: copy it again, without quotes and blanks")
+	case c.APIKeySID == "" && c.AuthToken == "":
+		return errors.New("credentials are missing: write api_key (better) or auth_token")
+	case c.AuthToken != "" && !plain.MatchString(c.AuthToken):
+		return errors.New("auth_token has characters other than letters and digits, which no Twilio token has: copy it again, without quotes and blanks")
+	}
+	return nil
+}
+
+func (c *Config) checkSender() error {
+	switch {
+	case c.From == "" && c.MessagingService == "":
+		return errors.New("the sender is missing: write from, or messaging_service")
+	case c.From != "" && c.MessagingService != "":
+		return errors.New("from and messaging_service are both set, and Twilio takes one of them: remove from to let the service choose the number")
+	case c.MessagingService != "" && !serviceSID.MatchString(c.MessagingService):
+		return errors.New("messaging_service is not MG and 32 hexadecimal digits: copy its SID from Twilio's console")
+	case serviceSID.MatchString(c.From):
+		return errors.New("from is the SID of a messaging service: write messaging_service in place of from")
+	case c.From != "" && !number.MatchString(c.From) && !(alpha.MatchString(c.From) && letter.MatchString(c.From)):
+		return errors.New("from is no sender: write a number with + and country code and without blanks, a short code, or a name of up to 11 letters and digits")
+	}
+	return nil
+}
+
+func (c *Config) checkCallback() error {
+	if c.StatusCallback == "" {
+		return nil
+	}
+	u, err := url.Parse(c.StatusCallback)
+	switch {
+	case err != nil || u.Hostname() == "" || u.Scheme != "https" && u.Scheme != "http":
+		return errors.New("status_callback is no address: write the public one that Twilio can reach, with https://")
+	case strings.Contains(u.Host, "_"):
+		return errors.New("the host of status_callback has an underscore, which Twilio refuses: use another name")
+	case c.AuthToken == "":
+		return errors.New("status_callback needs auth_token, also with api_key: Twilio signs its reports with the account's token")
+	}
+	return nil
+}
+
+func (c *Config) apiURL() (*url.URL, error) {
+	if c.APIURL == "" {
+		c.APIURL = DefaultURL
+	}
+	u, err := url.Parse(c.APIURL)
+	switch {
+	case err != nil || u.Hostname() == "" || u.Scheme != "https" && u.Scheme != "http":
+		return nil, errors.New("api_url is no address: it begins with https:// and a host; leave it out for Twilio's own")
+	case u.User != nil || u.RawQuery != "" || u.Fragment != "":
+		return nil, errors.New("api_url has a user, a query or a fragment: write scheme, host and path only")
+	case u.Scheme == "http" && !loopback(u.Hostname()):
+		return nil, errors.New("api_url begins with http://, which would send the credentials in clear: write https:// (http:// is for this machine only)")
+	}
+	return u, nil
+}
+
+func loopback(host string) bool {
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && ip.IsLoopback()
+}

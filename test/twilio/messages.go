@@ -1,0 +1,82 @@
+package twiliotest
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"regexp"
+	"slices"
+)
+
+// Message is a text that the stand-in has accepted.
+type Message struct {
+	SID    string `json:"sid"`
+	From   string `json:"from"`
+	To     string `json:"to"`
+	Body   string `json:"body"`
+	Status string `json:"status"`
+	// MessagingService is empty when From was named.
+	MessagingService string `json:"messaging_service_sid"`
+}
+
+// Messages are the texts to a number in E.164, oldest first; to all numbers
+// when it is "". It reads up to 1000.
+func (s *Server) Messages(to string) []Message {
+	s.tb.Helper()
+	all, err := s.page(s.tb.Context(), s.list, to)
+	if err != nil {
+		s.tb.Fatalf("twilio stand-in: %v", err)
+	}
+	return all
+}
+
+var (
+	bound   = regexp.MustCompile(`(?:^|\n)@\S+ #([0-9]{4,10})$`)
+	leading = regexp.MustCompile(`^[0-9]{4,10}\b`)
+)
+
+// LastCode is the code in the newest text to a number, from the line that binds
+// it to a site, or else from the beginning. It is "" when there is none.
+func (s *Server) LastCode(to string) string {
+	s.tb.Helper()
+	all := s.Messages(to)
+	if len(all) == 0 {
+		return ""
+	}
+	body := all[len(all)-1].Body
+	if m := bound.FindStringSubmatch(body); m != nil {
+		return m[1]
+	}
+	return leading.FindString(body)
+}
+
+// page lists messages by Twilio's own API, which gives the newest first.
+func (s *Server) page(ctx context.Context, base, to string) ([]Message, error) {
+	query := url.Values{"PageSize": {"1000"}}
+	if to != "" {
+		query.Set("To", to)
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, base+"/2010-04-01/Accounts/"+s.AccountSID+"/Messages.json?"+query.Encode(), nil)
+	if err != nil {
+		return nil, err
+	}
+	req.SetBasicAuth(s.AccountSID, s.AuthToken)
+	res, err := client.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = res.Body.Close() }()
+	if res.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("the list of messages answers %s", res.Status)
+	}
+	var list struct {
+		Messages []Message `json:"messages"`
+	}
+	if err := json.NewDecoder(res.Body).Decode(&list); err != nil {
+		return nil, fmt.Errorf("the list of messages: %w", err)
+	}
+	slices.Reverse(list.Messages)
+	return list.Messages, nil
+}
