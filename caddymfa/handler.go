@@ -416,12 +416,17 @@ func announce(repl *caddy.Replacer, level session.Level, user string, at time.Ti
 	switch level {
 	case session.Verified:
 		repl.Set("http.auth.user.id", user)
-		repl.Set("http.mfa.verified_at", at.UTC().Format(time.RFC3339))
+		repl.Set("http.mfa.verified_at", stamp(at))
 	case session.Pending:
 		repl.Set("http.auth.candidate.id", user)
 	case session.None, session.Anonymous:
 	}
 }
+
+// stamp is a time that is written only where somebody asks for it.
+type stamp time.Time
+
+func (s stamp) String() string { return time.Time(s).UTC().Format(time.RFC3339) }
 
 // secure reports whether the browser sees TLS: here, or at a proxy that is trusted.
 func secure(r *http.Request) bool {

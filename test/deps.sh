@@ -11,7 +11,8 @@ export DEBIAN_FRONTEND=noninteractive
 # Services must not start by themselves: they would listen on public ports.
 [ -x /usr/sbin/policy-rc.d ] || { printf '#!/bin/sh\nexit 101\n' > /usr/sbin/policy-rc.d; chmod 755 /usr/sbin/policy-rc.d; }
 missing=()
-for p in redis-server curl openssl ca-certificates; do
+command -v node > /dev/null || missing+=(nodejs npm)
+for p in redis-server chromium curl openssl ca-certificates; do
 	dpkg-query -W -f='${Status}' "$p" 2> /dev/null | grep -q 'ok installed' || missing+=("$p")
 done
 if [ ${#missing[@]} -gt 0 ]; then

@@ -97,8 +97,8 @@ type Call struct {
 	R *http.Request
 	// URL is the address as the browser sees it.
 	URL *url.URL
-	// Network is where the client comes from, see limit.Network.
-	Network string
+	// ClientIP is the client's address behind trusted proxies.
+	ClientIP string
 	// Secure: the browser sees TLS.
 	Secure bool
 	// Navigation: the answer will be a page, not the result of a script's call.
@@ -109,6 +109,9 @@ type Call struct {
 	// Next is the application.
 	Next *upstream.Own
 }
+
+// network is where the client comes from, see limit.Network.
+func (c *Call) network() string { return limit.Network(c.ClientIP) }
 
 // emit completes an event and hands it on.
 func (f *Flow) emit(ctx context.Context, g *Gate, s *session.Session, e event.Event) {

@@ -85,7 +85,7 @@ func (f *Flow) take(ctx context.Context, g *Gate, c *Call, form *intake.Form) (*
 		held = c.Session
 	default:
 		// Without a handle the same request is one of the same network and browser.
-		attempt = f.attempts.MAC(c.Network, c.R.UserAgent(), c.R.Method, c.URL.RequestURI(), string(sum[:]))
+		attempt = f.attempts.MAC(c.network(), c.R.UserAgent(), c.R.Method, c.URL.RequestURI(), string(sum[:]))
 	}
 	for range 2 {
 		if held == nil {
@@ -241,7 +241,7 @@ func (f *Flow) failed(ctx context.Context, g *Gate, c *Call, from session.Level,
 		return out, nil
 	}
 	if from == session.None {
-		if err := f.Limits.Visitor(ctx, c.Network); err != nil {
+		if err := f.Limits.Visitor(ctx, c.network()); err != nil {
 			return f.orLimit(out, err)
 		}
 	}

@@ -143,7 +143,7 @@ func (f *Flow) hand(ctx context.Context, g *Gate, c *Call, s *session.Session, s
 		f.emit(ctx, g, s, event.Event{Name: event.Send, Reason: event.BadNumber, Err: err})
 		return Sending{Reason: event.BadNumber}
 	}
-	undo, err := f.Limits.Take(ctx, f.text(g, s, n, c.Network))
+	undo, err := f.Limits.Take(ctx, f.text(g, s, n, c.network()))
 	var ex *limit.Exceeded
 	switch {
 	case errors.As(err, &ex):
@@ -190,7 +190,7 @@ func (f *Flow) tell(ctx context.Context, g *Gate, c *Call, s *session.Session, s
 	if err != nil {
 		return
 	}
-	undo, err := f.Limits.TakeNotice(ctx, f.text(g, s, n, c.Network))
+	undo, err := f.Limits.TakeNotice(ctx, f.text(g, s, n, c.network()))
 	if err != nil {
 		return
 	}

@@ -126,7 +126,7 @@ func (f *Flow) accept(ctx context.Context, g *Gate, c *Call, st challenge.State,
 		return Verification{}, err
 	}
 	if n, err := phone.Parse(st.Number, ""); err == nil {
-		if err := f.Limits.Answered(ctx, f.text(g, s, n, c.Network), st.Sends); err != nil {
+		if err := f.Limits.Answered(ctx, f.text(g, s, n, c.network()), st.Sends); err != nil {
 			return Verification{}, err
 		}
 	}

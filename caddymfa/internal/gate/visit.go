@@ -9,7 +9,6 @@ import (
 	"github.com/caddymfa/caddymfa/caddymfa/internal/event"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/flow"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/intake"
-	"github.com/caddymfa/caddymfa/caddymfa/internal/limit"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/login"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/match"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/session"
@@ -37,7 +36,7 @@ func (g *Gate) visit(w http.ResponseWriter, r *http.Request, in Input, next upst
 	host, ok := hostname(r.Host)
 	v.site = g.site(host)
 	v.call = &flow.Call{
-		R: r, URL: in.URL, Network: limit.Network(in.ClientIP),
+		R: r, URL: in.URL, ClientIP: in.ClientIP,
 		Secure: in.Secure || g.SecureAlways, Navigation: navigation(r),
 		Next: &upstream.Own{Next: next, Prepare: g.Prepare, Limit: v.site.MaxReply},
 	}

@@ -32,6 +32,7 @@ const maxPairs = 100
 // has nothing to do with and what looks like no credential.
 func (p *Policy) Up(browser []string, j *Jar, path string, verified bool, now time.Time) string {
 	var b strings.Builder
+	b.Grow(256)
 	j.write(&b, path, now)
 	if len(browser) == 0 || !verified && len(p.Script) == 0 {
 		return b.String()
@@ -42,7 +43,7 @@ func (p *Policy) Up(browser []string, j *Jar, path string, verified bool, now ti
 			var pair string
 			pair, line, _ = strings.Cut(line, ";")
 			name, value, ok := strings.Cut(strings.Trim(pair, " \t"), "=")
-			if !ok || !wellFormed(name, value) || slices.Contains(seen, name) {
+			if !ok || p.own(name) || !wellFormed(name, value) || slices.Contains(seen, name) {
 				continue
 			}
 			seen = append(seen, name)
@@ -58,6 +59,12 @@ func (p *Policy) Up(browser []string, j *Jar, path string, verified bool, now ti
 		}
 	}
 	return b.String()
+}
+
+// own reports whether a name is one of the gate's, spelt exactly: the usual
+// case, and the quick one.
+func (p *Policy) own(name string) bool {
+	return strings.HasPrefix(strings.TrimPrefix(name, "__Host-"), p.Own)
 }
 
 // may decides on one cookie of the browser, under every name that an

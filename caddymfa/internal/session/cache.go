@@ -18,7 +18,13 @@ const shardSize = 1024 // copies; 16 shards of them are some 32 MiB at 2 KiB eac
 type cacheShard struct {
 	mu sync.Mutex
 	m  map[ID]cached
+	// opened are handles that were unsealed lately, by gate and cookie value: the
+	// requests of a page carry the same one, and unsealing costs more than all
+	// the rest of the gate.
+	opened map[sealed]handle
 }
+
+type sealed struct{ gate, value string }
 
 type cached struct {
 	s  *Session
@@ -29,6 +35,7 @@ func newCache() *cache {
 	c := &cache{}
 	for i := range c.shards {
 		c.shards[i].m = make(map[ID]cached)
+		c.shards[i].opened = make(map[sealed]handle)
 	}
 	return c
 }
@@ -44,6 +51,26 @@ func (c *cache) get(id ID, version uint64) (*Session, bool) {
 		return nil, false
 	}
 	return e.s, true
+}
+
+// handle finds what a cookie value was unsealed to before. A value's last sign
+// is as good as any to spread values.
+func (c *cache) handle(k sealed) (handle, bool) {
+	sh := &c.shards[k.value[len(k.value)-1]%16]
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	h, ok := sh.opened[k]
+	return h, ok
+}
+
+func (c *cache) opened(k sealed, h handle) {
+	sh := &c.shards[k.value[len(k.value)-1]%16]
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	if len(sh.opened) >= shardSize {
+		clear(sh.opened)
+	}
+	sh.opened[k] = h
 }
 
 // put keeps the newer of two copies: a slow reader must not bring back what a

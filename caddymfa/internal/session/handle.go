@@ -29,17 +29,22 @@ func (t *Table) openHandle(gate, value string) (handle, bool) {
 	if len(value) > maxHandle || !strings.HasPrefix(value, handleForm) {
 		return handle{}, false
 	}
-	sealed, err := base64.RawURLEncoding.Strict().DecodeString(value[len(handleForm):])
+	memo := sealed{gate, value}
+	if h, ok := t.cache.handle(memo); ok {
+		return h, true
+	}
+	text, err := base64.RawURLEncoding.Strict().DecodeString(value[len(handleForm):])
 	if err != nil {
 		return handle{}, false
 	}
-	plain, err := t.handles.Open(gate, sealed)
+	plain, err := t.handles.Open(gate, text)
 	if err != nil || len(plain) != len(ID{})+8 {
 		return handle{}, false
 	}
 	var h handle
 	copy(h.id[:], plain)
 	h.version = binary.BigEndian.Uint64(plain[len(h.id):])
+	t.cache.opened(sealed{gate, strings.Clone(value)}, h) // the value is a part of a header
 	return h, true
 }
 
