@@ -5,7 +5,6 @@
 CADDY    := v2.11.9
 GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 XCADDY   := github.com/caddyserver/xcaddy/cmd/xcaddy@v0.4.5
-export GOFLAGS += -trimpath
 
 build:
 	go build -o bin/caddymfa ./cmd/caddymfa

@@ -51,9 +51,13 @@ func (l *lazyStore) get() (store.Store, error) {
 	case l.err != nil && time.Since(l.tried) < time.Second:
 		return nil, l.err
 	}
-	l.store, l.err = l.opener.Open()
-	l.tried = time.Now()
-	return l.store, l.err
+	s, err := l.opener.Open()
+	l.tried, l.err = time.Now(), err
+	if err != nil {
+		return nil, err // s may be a nil pointer in an interface
+	}
+	l.store = s
+	return s, nil
 }
 
 // checker is a store that can say what it thinks of its server.

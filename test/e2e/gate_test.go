@@ -104,7 +104,25 @@ type gate struct {
 	url, config, dir string
 	phones           *phones
 	cmd              *exec.Cmd
-	log              *bytes.Buffer
+	log              *output
+}
+
+// output is a process's output, read while it writes.
+type output struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.b.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.b.String()
 }
 
 // freePort is a port on which nothing listens just now.
@@ -126,7 +144,7 @@ func startGate(t *testing.T, port int, upstream, block, global string) *gate {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := &gate{dir: t.TempDir(), phones: newPhones(t), url: fmt.Sprintf("http://127.0.0.1:%d", port), log: &bytes.Buffer{}}
+	g := &gate{dir: t.TempDir(), phones: newPhones(t), url: fmt.Sprintf("http://127.0.0.1:%d", port), log: &output{}}
 	if !strings.Contains(global, "store ") {
 		global += "\n\t\tstore embedded " + g.dir
 	}
@@ -138,6 +156,10 @@ func startGate(t *testing.T, port int, upstream, block, global string) *gate {
 	if strings.Contains(block, "enroll self") {
 		directory = ""
 	}
+	sms := "sms webhook " + g.phones.URL
+	if strings.Contains(global, "sms ") {
+		sms = ""
+	}
 	text := fmt.Sprintf(`{
 	admin unix/%s/admin.sock
 	persist_config off
@@ -145,8 +167,8 @@ func startGate(t *testing.T, port int, upstream, block, global string) *gate {
 	debug
 	mfa {
 		%s
-		sms webhook %s
-		countries GB
+		%s
+		countries GB US
 		%s
 		limits {
 			user_sends 200 24h
@@ -162,7 +184,7 @@ http://127.0.0.1:%d {
 	}
 	reverse_proxy %s
 }
-`, g.dir, global, g.phones.URL, directory, port, block, upstream)
+`, g.dir, global, sms, directory, port, block, upstream)
 	if err := os.WriteFile(g.config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
