@@ -281,7 +281,8 @@ func TestAttack_F7_F10_OwnRoutesAloneGiveNoSession(t *testing.T) {
 		token, right := victim.token(), w.phones.last(t, "alice")
 		for _, route := range []string{"verify", "resend", "phone", "cancel", "logout", "x", "assets/../verify", ""} {
 			for _, v := range []url.Values{
-				{}, {"otp": {right}, "secondfactorauthenticationtoken": {token}},
+				{},
+				{"otp": {right}, "secondfactorauthenticationtoken": {token}},
 				{"user": {"alice"}, "skip": {"1"}, "redirect": {"/home"}, "verified": {"true"}, "phoneno2fa": {"+447400123456"}},
 			} {
 				c := w.browser()

@@ -115,9 +115,20 @@ func TestAttack_C7_C8_C9_D5_MethodsAndHeadersDoNotHelp(t *testing.T) {
 			}
 		}
 		for _, head := range [][]string{
-			{"X-Original-URL", "/public/x"}, {"X-Rewrite-URL", "/public/x"}, {"X-Forwarded-Uri", "/public/x"}, {"X-HTTP-Method-Override", "GET"},
-			{"User-Agent", "Googlebot"}, {"User-Agent", ""}, {"X-Forwarded-For", "127.0.0.1"}, {"X-Real-IP", "127.0.0.1"}, {"Forwarded", "for=127.0.0.1"},
-			{"Remote-User", "alice"}, {"X-Mfa-User", "alice"}, {"Sec-Fetch-Mode", "navigate"}, {"X-Requested-With", "XMLHttpRequest"}, {"Purpose", "prefetch"},
+			{"X-Original-URL", "/public/x"},
+			{"X-Rewrite-URL", "/public/x"},
+			{"X-Forwarded-Uri", "/public/x"},
+			{"X-HTTP-Method-Override", "GET"},
+			{"User-Agent", "Googlebot"},
+			{"User-Agent", ""},
+			{"X-Forwarded-For", "127.0.0.1"},
+			{"X-Real-IP", "127.0.0.1"},
+			{"Forwarded", "for=127.0.0.1"},
+			{"Remote-User", "alice"},
+			{"X-Mfa-User", "alice"},
+			{"Sec-Fetch-Mode", "navigate"},
+			{"X-Requested-With", "XMLHttpRequest"},
+			{"Purpose", "prefetch"},
 		} {
 			if c := w.browser().get("/home", head...); c.status == http.StatusOK {
 				t.Errorf("%v: %d", head, c.status)

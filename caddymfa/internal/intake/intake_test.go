@@ -113,8 +113,7 @@ func TestReadGivesTheBodyBack(t *testing.T) {
 	} {
 		r := request(tc.kind, "/x", tc.body)
 		_, err := Read(r, tc.limits)
-		var e *Error
-		if errors.As(err, &e) {
+		if e, ok := errors.AsType[*Error](err); ok {
 			if e.Status != tc.status {
 				t.Errorf("%s: %v", name, err)
 			}

@@ -109,8 +109,7 @@ func rank(k Kind) int {
 // *Error is dropped: nobody has promised that it holds no number and no code
 // (attack D7). What such a sender did is unknown, so it may have sent the text.
 func asError(err error) *Error {
-	var e *Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*Error](err); ok {
 		return e
 	}
 	return &Error{

@@ -20,12 +20,15 @@ func (f *fake) Send(_ context.Context, m Message) (Receipt, error) {
 }
 
 func down(code string) error { return &Error{Kind: Unavailable, Code: code, Err: errors.New("down")} }
+
 func lost(code string) error {
 	return &Error{Kind: Unavailable, Code: code, Sent: true, Err: errors.New("no answer")}
 }
+
 func wrong(code string) error {
 	return &Error{Kind: Misconfigured, Code: code, Err: errors.New("wrong")}
 }
+
 func refused(code string) error {
 	return &Error{Kind: Refused, Code: code, Err: errors.New("refused")}
 }

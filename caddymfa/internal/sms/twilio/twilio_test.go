@@ -154,16 +154,22 @@ func TestRequestIsTwilios(t *testing.T) {
 		user     string
 		form     url.Values
 	}{
-		"token, number": {func(*Config) {}, 5 * time.Minute, testAccount,
-			url.Values{"To": {to}, "Body": {text}, "From": {"+15005550006"}, "ValidityPeriod": {"300"}}},
+		"token, number": {
+			func(*Config) {}, 5 * time.Minute, testAccount,
+			url.Values{"To": {to}, "Body": {text}, "From": {"+15005550006"}, "ValidityPeriod": {"300"}},
+		},
 		"key, service, callback": {func(c *Config) {
 			c.APIKeySID, c.APIKeySecret, c.From, c.MessagingService = testKey, testSecret, "", testService
 			c.StatusCallback = "https://sms.example.com/cb?a=1&b=2"
 		}, 0, testKey, url.Values{"To": {to}, "Body": {text}, "MessagingServiceSid": {testService}, "StatusCallback": {"https://sms.example.com/cb?a=1&b=2"}}},
-		"validity below Twilio's": {func(*Config) {}, time.Millisecond, testAccount,
-			url.Values{"To": {to}, "Body": {text}, "From": {"+15005550006"}, "ValidityPeriod": {"6"}}},
-		"validity above Twilio's": {func(*Config) {}, 1000 * time.Hour, testAccount,
-			url.Values{"To": {to}, "Body": {text}, "From": {"+15005550006"}, "ValidityPeriod": {"36000"}}},
+		"validity below Twilio's": {
+			func(*Config) {}, time.Millisecond, testAccount,
+			url.Values{"To": {to}, "Body": {text}, "From": {"+15005550006"}, "ValidityPeriod": {"6"}},
+		},
+		"validity above Twilio's": {
+			func(*Config) {}, 1000 * time.Hour, testAccount,
+			url.Values{"To": {to}, "Body": {text}, "From": {"+15005550006"}, "ValidityPeriod": {"36000"}},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
