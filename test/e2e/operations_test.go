@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -95,11 +96,14 @@ func TestValidateAndReloadBesideARunningServer(t *testing.T) {
 			default:
 			}
 			requests.Add(1)
-			if res, err := b.http.Get(g.url + "/"); err != nil || res.StatusCode != http.StatusOK {
+			res, err := b.http.Get(g.url + "/")
+			if err != nil || res.StatusCode != http.StatusOK {
 				bad.Add(1)
-			} else {
-				_ = res.Body.Close()
+				t.Errorf("request %d: %v, %v", requests.Load(), res, err)
+				continue
 			}
+			_, _ = io.Copy(io.Discard, res.Body)
+			_ = res.Body.Close()
 		}
 	}()
 	text, _ := os.ReadFile(g.config)

@@ -26,7 +26,7 @@ func book(t *testing.T, secrets ...string) *Book {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return New(memory.New(0), ring, Rules{})
+	return New(memory.New(memory.Options{}), ring, Rules{})
 }
 
 // wrong gives one wrong code.

@@ -68,6 +68,26 @@ func TestAttack_E2_E7_E9_WrongCodesAddUpOverLogins(t *testing.T) {
 	})
 }
 
+func TestAttack_E9_LockHoldsForChallengesThatAreOpen(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		var open []*client
+		var codes []string
+		for range 6 {
+			open = append(open, w.browser().get("/login").login("alice", "pw-a"))
+			codes = append(codes, w.phones.last(t, "alice"))
+		}
+		for i := range 5 {
+			for range 2 {
+				open[i].code(other(codes[i]))
+			}
+		}
+		if open[5].code(codes[5]); !strings.Contains(open[5].body, "Signing in is locked") {
+			t.Fatalf("a right code while locked: %d %s", open[5].status, open[5].body)
+		}
+		open[5].out()
+	})
+}
+
 func TestAttack_E6_LockSurvivesTheProcess(t *testing.T) {
 	stores(t, func(t *testing.T, open func(t *testing.T) store.Store) {
 		s := open(t)

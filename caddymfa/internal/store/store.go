@@ -22,7 +22,7 @@ var (
 	ErrNotFound = errors.New("store: no such record")
 	// ErrConflict: the record has another version than the caller expected.
 	ErrConflict = errors.New("store: record has changed")
-	// ErrTooLarge: the key or value is longer than MaxKey or MaxValue.
+	// ErrTooLarge: the key, member or value is longer than MaxKey or MaxValue.
 	ErrTooLarge = errors.New("store: key or value too large")
 	// ErrClosed: the store was closed.
 	ErrClosed = errors.New("store: closed")
@@ -39,19 +39,21 @@ const (
 // Record is one stored value. Value belongs to the caller.
 type Record struct {
 	Value []byte
-	// Version is at least 1 and grows with every Put of the same key.
+	// Version is at least 1 and below 1<<53. It grows with every Put of the same
+	// key, also when the record was taken, deleted or has expired in between: who
+	// holds a version of a record that is gone cannot overwrite its successor.
 	Version uint64
 }
 
 // Options say how a record is kept.
 type Options struct {
 	// TTL is the time after which the record is gone, counted from this Put by
-	// the store's clock. 0 keeps it until it is deleted.
+	// the store's clock. 0 keeps it until it is deleted; less is an error, so that
+	// a time left that was computed too late does not mean "for ever".
 	TTL time.Duration
 	// Volatile records may be lost with the process. The embedded store keeps
-	// them in memory, bounded, and evicts those that expire first. A key is
-	// volatile or durable for its whole life: a Put of the other kind finds no
-	// record.
+	// them in memory, bounded, and evicts those that expire first. A Put may
+	// change the kind of a record: its versions are one line.
 	Volatile bool
 }
 
@@ -86,12 +88,12 @@ type Store interface {
 
 	// Add adds delta to the counter under key and returns the sum. A counter
 	// that does not exist starts at 0; its window is set then and not extended
-	// by later calls. Sums below 0 are kept as 0. Counters and records do not
-	// share keys.
+	// by later calls. Sums below 0 are kept as 0. A window of 0 or less and a sum
+	// that overflows are errors. Counters and records do not share keys.
 	Add(ctx context.Context, key string, delta int64, window time.Duration) (Count, error)
 
-	// Join puts member into the set under key; the member leaves by itself
-	// after ttl. Leave takes it out. Members lists the set in no order.
+	// Join puts member into the set under key; the member leaves by itself ttl
+	// (more than 0) after its last Join. Leave takes it out. Members lists the set in no order.
 	Join(ctx context.Context, key, member string, ttl time.Duration) error
 	Leave(ctx context.Context, key, member string) error
 	Members(ctx context.Context, key string) ([]string, error)

@@ -1,6 +1,9 @@
 // Package bolt is the embedded store: one bbolt file for one process. Writes of
 // many callers share a commit; what may be lost with the process is kept in
 // memory.
+//
+// The file has mode 0600. It does not shrink: pages that became free are used
+// again, and may hold old bytes until then, so callers seal their values.
 package bolt
 
 import (
@@ -12,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -21,47 +25,29 @@ import (
 	"github.com/caddymfa/caddymfa/caddymfa/internal/store/memory"
 )
 
-// lockWait is how long Open waits for another process to leave the file: a
-// reload's old configuration may hold it for a moment.
-const lockWait = 2 * time.Second
-
-// sweepEvery is how often expired entries are deleted.
-const sweepEvery = 30 * time.Second
-
-var (
-	records  = []byte("records")  // key -> entry
-	counters = []byte("counters") // key -> entry, the value a number
-	sets     = []byte("sets")     // key 0x00 member -> entry without value
-	expiry   = []byte("expiry")   // time, bucket's letter, key -> nothing
-	meta     = []byte("meta")
-	clockKey = []byte("clock")
-)
+// lockWait is how long Open waits for another process to leave the file.
+const lockWait = time.Second
 
 // Store is a [store.Store] in a file. See Open.
 type Store struct {
-	db  *bbolt.DB
-	mem *memory.Store
+	db    *bbolt.DB
+	mem   *memory.Store
+	clock clock
+	kinds kinds
 
 	ops    chan *op
 	closed chan struct{}
 	done   chan struct{}
 	once   sync.Once
-
-	clock clock
+	moves  atomic.Uint64 // odd while a record changes its kind; see Get
 }
 
-// op is one write. do runs inside the shared transaction; its own error is the
-// caller's, an error of the commit everybody's.
-type op struct {
-	do   func(tx *bbolt.Tx, now time.Time) error
-	err  error
-	done chan struct{}
-}
-
-// Open opens or makes the file. Its directory is made with mode 0700, the file
-// with 0600.
+// Open opens or makes the file, and its directory (mode 0700). A file that
+// another process holds is an error after a second, which tells the operator
+// what to use instead. The caller must Close the store.
 func Open(path string) (*Store, error) {
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil { //nolint:gosec // the operator's path
+	dir := filepath.Dir(path)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("embedded store: %w", err)
 	}
 	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: lockWait, NoFreelistSync: true, FreelistType: bbolt.FreelistMapType})
@@ -71,21 +57,10 @@ func Open(path string) (*Store, error) {
 		return nil, fmt.Errorf("embedded store: %s: %w", path, err)
 	}
 	s := &Store{
-		db: db, mem: memory.New(0),
+		db: db, mem: memory.New(memory.Options{}), kinds: kinds{held: map[string]struct{}{}},
 		ops: make(chan *op), closed: make(chan struct{}), done: make(chan struct{}),
 	}
-	err = db.Update(func(tx *bbolt.Tx) error {
-		for _, name := range [][]byte{records, counters, sets, expiry, meta} {
-			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
-				return err
-			}
-		}
-		if v := tx.Bucket(meta).Get(clockKey); len(v) == 8 {
-			s.clock.set(time.Unix(0, int64(binary.BigEndian.Uint64(v)))) //nolint:gosec // our own number
-		}
-		return nil
-	})
-	if err != nil {
+	if err := errors.Join(os.Chmod(path, 0o600), db.Update(s.prepare), syncDir(dir)); err != nil {
 		_ = db.Close()
 		return nil, fmt.Errorf("embedded store: %s: %w", path, err)
 	}
@@ -93,75 +68,31 @@ func Open(path string) (*Store, error) {
 	return s, nil
 }
 
-// maxBatch bounds the writes of one commit.
-const maxBatch = 512
-
-// write is the one writer: it takes all writes that wait, commits them
-// together and answers each.
-func (s *Store) write() {
-	defer close(s.done)
-	tick := time.NewTicker(sweepEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-s.closed:
-			return
-		case <-tick.C:
-			_ = s.db.Update(func(tx *bbolt.Tx) error { return sweep(tx, s.clock.now()) })
-		case first := <-s.ops:
-			batch := []*op{first}
-			for len(batch) < maxBatch {
-				select {
-				case o := <-s.ops:
-					batch = append(batch, o)
-					continue
-				default:
-				}
-				break
-			}
-			s.commit(batch)
+// prepare makes the buckets and takes the clock on from where it was.
+func (s *Store) prepare(tx *bbolt.Tx) error {
+	for _, name := range [][]byte{records, counters, sets, expiry, meta} {
+		if _, err := tx.CreateBucketIfNotExists(name); err != nil {
+			return err
 		}
 	}
+	if v := tx.Bucket(meta).Get(clockKey); len(v) == 8 {
+		high := binary.BigEndian.Uint64(v)
+		s.clock.set(time.Unix(0, int64(high))) //nolint:gosec // our own number
+		s.kinds.version = high / 1000
+	}
+	return nil
 }
 
-func (s *Store) commit(batch []*op) {
-	now := s.clock.now()
-	err := s.db.Update(func(tx *bbolt.Tx) error {
-		for _, o := range batch {
-			o.err = o.do(tx, now)
-		}
-		return tx.Bucket(meta).Put(clockKey, binary.BigEndian.AppendUint64(nil, uint64(now.UnixNano()))) //nolint:gosec // after 1970
-	})
-	for _, o := range batch {
-		if err != nil {
-			o.err = fmt.Errorf("embedded store: %w", err)
-		}
-		close(o.done)
+// syncDir makes a new file's name survive a power failure.
+func syncDir(dir string) error {
+	d, err := os.Open(dir) //nolint:gosec // the operator's directory
+	if err != nil {
+		return err
 	}
+	return errors.Join(d.Sync(), d.Close())
 }
 
-// update hands a write to the writer and waits for its commit. When ctx ends
-// first nobody knows whether it was written.
-func (s *Store) update(ctx context.Context, key string, do func(tx *bbolt.Tx, now time.Time) error) error {
-	if len(key) > store.MaxKey {
-		return store.ErrTooLarge
-	}
-	o := &op{do: do, done: make(chan struct{})}
-	select {
-	case s.ops <- o:
-	case <-s.closed:
-		return store.ErrClosed
-	case <-ctx.Done():
-		return fmt.Errorf("embedded store: %w", ctx.Err())
-	}
-	select {
-	case <-o.done:
-		return o.err
-	case <-ctx.Done():
-		return fmt.Errorf("embedded store: %w", ctx.Err())
-	}
-}
-
+// view reads from the file as the last commit left it.
 func (s *Store) view(ctx context.Context, do func(tx *bbolt.Tx, now time.Time) error) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("embedded store: %w", err)
@@ -173,97 +104,10 @@ func (s *Store) view(ctx context.Context, do func(tx *bbolt.Tx, now time.Time) e
 	return err
 }
 
-// entry is version and expiry before the value; counters keep their number in
-// the version's place.
-type entry struct {
-	number  uint64
-	expires time.Time // zero: never
-	value   []byte
-}
-
-func (e entry) encode() []byte {
-	b := make([]byte, 16, 16+len(e.value))
-	binary.BigEndian.PutUint64(b, e.number)
-	binary.BigEndian.PutUint64(b[8:], nanos(e.expires))
-	return append(b, e.value...)
-}
-
-func nanos(t time.Time) uint64 {
-	if t.IsZero() {
-		return 0
-	}
-	return uint64(t.UnixNano()) //nolint:gosec // after 1970
-}
-
-// find reads a living entry. Its value belongs to the transaction.
-func find(tx *bbolt.Tx, bucket, key []byte, now time.Time) (entry, bool) {
-	b := tx.Bucket(bucket).Get(key)
-	if len(b) < 16 {
-		return entry{}, false
-	}
-	e := entry{number: binary.BigEndian.Uint64(b), value: b[16:]}
-	if n := binary.BigEndian.Uint64(b[8:]); n != 0 {
-		e.expires = time.Unix(0, int64(n)) //nolint:gosec // our own number
-		if !now.Before(e.expires) {
-			return entry{}, false
-		}
-	}
-	return e, true
-}
-
-func put(tx *bbolt.Tx, bucket, key []byte, e entry) error {
-	if err := del(tx, bucket, key); err != nil {
-		return err
-	}
-	if !e.expires.IsZero() {
-		if err := tx.Bucket(expiry).Put(mark(bucket, key, nanos(e.expires)), nil); err != nil {
-			return err
-		}
-	}
-	return tx.Bucket(bucket).Put(key, e.encode())
-}
-
-// del removes an entry and its mark in the order of expiry.
-func del(tx *bbolt.Tx, bucket, key []byte) error {
-	b := tx.Bucket(bucket).Get(key)
-	if len(b) < 16 {
-		return nil
-	}
-	if n := binary.BigEndian.Uint64(b[8:]); n != 0 {
-		if err := tx.Bucket(expiry).Delete(mark(bucket, key, n)); err != nil {
-			return err
-		}
-	}
-	return tx.Bucket(bucket).Delete(key)
-}
-
-func mark(bucket, key []byte, at uint64) []byte {
-	return append(append(binary.BigEndian.AppendUint64(nil, at), bucket[0]), key...)
-}
-
-// maxSweep bounds one sweep, so that writers do not wait for it long.
-const maxSweep = 5000
-
-func sweep(tx *bbolt.Tx, now time.Time) error {
-	buckets := map[byte][]byte{records[0]: records, counters[0]: counters, sets[0]: sets}
-	c := tx.Bucket(expiry).Cursor()
-	var due [][]byte
-	for k, _ := c.First(); k != nil && len(due) < maxSweep && binary.BigEndian.Uint64(k) <= nanos(now); k, _ = c.Next() {
-		due = append(due, bytes.Clone(k))
-	}
-	for _, k := range due {
-		if err := tx.Bucket(expiry).Delete(k); err != nil {
-			return err
-		}
-		if err := tx.Bucket(buckets[k[8]]).Delete(k[9:]); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// Get implements [store.Store].
+// Get implements [store.Store]. It waits for no commit, except when it meets a
+// record that is changing its kind.
 func (s *Store) Get(ctx context.Context, key string) (rec store.Record, err error) {
+	moves := s.moves.Load()
 	if rec, err = s.mem.Get(ctx, key); !errors.Is(err, store.ErrNotFound) {
 		return rec, err
 	}
@@ -275,46 +119,46 @@ func (s *Store) Get(ctx context.Context, key string) (rec store.Record, err erro
 		rec = store.Record{Value: bytes.Clone(e.value), Version: e.number}
 		return nil
 	})
+	if errors.Is(err, store.ErrNotFound) && (moves%2 == 1 || s.moves.Load() != moves) {
+		return s.getInTurn(ctx, key)
+	}
 	return rec, err
 }
 
 // Put implements [store.Store].
 func (s *Store) Put(ctx context.Context, key string, value []byte, ifVersion uint64, opts store.Options) (uint64, error) {
-	if len(value) > store.MaxValue {
-		return 0, store.ErrTooLarge
+	if err := store.CheckPut(key, value, opts); err != nil {
+		return 0, err
 	}
 	if opts.Volatile {
-		return s.mem.Put(ctx, key, value, ifVersion, opts)
+		if v, done, err := s.putInMemory(ctx, key, value, ifVersion, opts); done {
+			return v, err
+		}
 	}
-	err := s.update(ctx, key, func(tx *bbolt.Tx, now time.Time) error {
-		e, _ := find(tx, records, []byte(key), now)
-		if e.number != ifVersion {
-			return store.ErrConflict
-		}
-		next := entry{number: ifVersion + 1, value: value}
-		if opts.TTL > 0 {
-			next.expires = now.Add(opts.TTL)
-		}
-		return put(tx, records, []byte(key), next)
+	value = bytes.Clone(value) // the caller may leave before it is written
+	var version uint64
+	err := s.update(ctx, key, func(b *batch) (err error) {
+		version, err = b.put(key, value, ifVersion, opts)
+		return err
 	})
 	if err != nil {
 		return 0, err
 	}
-	return ifVersion + 1, nil
+	return version, nil
 }
 
 // Take implements [store.Store].
-func (s *Store) Take(ctx context.Context, key string) (rec store.Record, err error) {
-	if rec, err = s.mem.Take(ctx, key); !errors.Is(err, store.ErrNotFound) {
+func (s *Store) Take(ctx context.Context, key string) (store.Record, error) {
+	if err := store.CheckKey(key); err != nil {
+		return store.Record{}, err
+	}
+	if rec, done, err := s.takeFromMemory(ctx, key); done {
 		return rec, err
 	}
-	err = s.update(ctx, key, func(tx *bbolt.Tx, now time.Time) error {
-		e, ok := find(tx, records, []byte(key), now)
-		if !ok {
-			return store.ErrNotFound
-		}
-		rec = store.Record{Value: bytes.Clone(e.value), Version: e.number}
-		return del(tx, records, []byte(key))
+	var rec store.Record
+	err := s.update(ctx, key, func(b *batch) (err error) {
+		rec, err = b.take(key)
+		return err
 	})
 	if err != nil {
 		return store.Record{}, err
@@ -324,52 +168,56 @@ func (s *Store) Take(ctx context.Context, key string) (rec store.Record, err err
 
 // Delete implements [store.Store].
 func (s *Store) Delete(ctx context.Context, key string) error {
-	if err := s.mem.Delete(ctx, key); err != nil {
+	if err := store.CheckKey(key); err != nil {
 		return err
 	}
-	return s.update(ctx, key, func(tx *bbolt.Tx, _ time.Time) error {
-		return errors.Join(del(tx, records, []byte(key)), del(tx, counters, []byte(key)))
-	})
+	return s.update(ctx, key, func(b *batch) error { return b.remove(key) })
 }
 
 // Add implements [store.Store].
-func (s *Store) Add(ctx context.Context, key string, delta int64, window time.Duration) (c store.Count, err error) {
-	if window <= 0 {
-		return c, errors.New("embedded store: a counter needs a window")
+func (s *Store) Add(ctx context.Context, key string, delta int64, window time.Duration) (store.Count, error) {
+	if err := store.CheckAdd(key, window); err != nil {
+		return store.Count{}, err
 	}
-	err = s.update(ctx, key, func(tx *bbolt.Tx, now time.Time) error {
-		e, ok := find(tx, counters, []byte(key), now)
-		if !ok {
-			e = entry{expires: now.Add(window)}
-		}
-		c = store.Count{N: max(0, int64(e.number)+delta), Resets: e.expires.Sub(now)} //nolint:gosec // counts stay small
-		e.number, e.value = uint64(c.N), nil                                          //nolint:gosec // not negative
-		return put(tx, counters, []byte(key), e)
+	var c store.Count
+	err := s.update(ctx, "", func(b *batch) (err error) {
+		c, err = b.count(key, delta, window)
+		return err
 	})
-	return c, err
+	if err != nil {
+		return store.Count{}, err
+	}
+	return c, nil
 }
-
-func member(key, m string) []byte { return []byte(key + "\x00" + m) }
 
 // Join implements [store.Store].
 func (s *Store) Join(ctx context.Context, key, m string, ttl time.Duration) error {
-	return s.update(ctx, key+m, func(tx *bbolt.Tx, now time.Time) error {
-		return put(tx, sets, member(key, m), entry{expires: now.Add(ttl)})
+	if err := store.CheckJoin(key, m, ttl); err != nil {
+		return err
+	}
+	return s.update(ctx, "", func(b *batch) error {
+		return b.set(sets, member(key, m), entry{expires: b.after(ttl)})
 	})
 }
 
 // Leave implements [store.Store].
 func (s *Store) Leave(ctx context.Context, key, m string) error {
-	return s.update(ctx, key+m, func(tx *bbolt.Tx, _ time.Time) error { return del(tx, sets, member(key, m)) })
+	if err := store.CheckMember(key, m); err != nil {
+		return err
+	}
+	return s.update(ctx, "", func(b *batch) error { return b.del(sets, member(key, m)) })
 }
 
 // Members implements [store.Store].
 func (s *Store) Members(ctx context.Context, key string) (out []string, err error) {
+	if err := store.CheckKey(key); err != nil {
+		return nil, err
+	}
 	prefix := member(key, "")
 	err = s.view(ctx, func(tx *bbolt.Tx, now time.Time) error {
 		c := tx.Bucket(sets).Cursor()
-		for k, _ := c.Seek(prefix); bytes.HasPrefix(k, prefix); k, _ = c.Next() {
-			if _, ok := find(tx, sets, k, now); ok {
+		for k, v := c.Seek(prefix); bytes.HasPrefix(k, prefix); k, v = c.Next() {
+			if _, ok := decode(v, now); ok {
 				out = append(out, string(k[len(prefix):]))
 			}
 		}
@@ -391,7 +239,8 @@ func (s *Store) Now(ctx context.Context) (time.Time, error) {
 	}
 }
 
-// Close implements [store.Store]. What was acknowledged is on disk.
+// Close implements [store.Store]. What was acknowledged is on disk; calls that
+// still wait get [store.ErrClosed].
 func (s *Store) Close() (err error) {
 	s.once.Do(func() {
 		close(s.closed)

@@ -1,16 +1,31 @@
 // Package redis keeps the gate's state in Redis, for any number of processes:
-// one server, Sentinel or Cluster.
+// one server, Sentinel or Cluster, version 6.2 or later.
+//
+// The promise of at most one winner holds within the history of one primary.
+// Config.ReplicasAck extends it to a failover to a replica that has the write;
+// a server without AOF breaks it when it crashes. Check warns about both.
+//
+// An ACL user needs the keys "mfa:*" (or Config.KeyPrefix) and
+//
+//	+@read +@write +@connection +@transaction +eval +evalsha +script|load
+//	+time +wait +info, with Sentinel +role, with Cluster +cluster|slots
+//	+cluster|shards +command
+//
+// Switch the default user off with "user default off ~* &* +@all", not with
+// "user default off" alone, which takes its rights away as well: a server before
+// the fix of github.com/redis/redis/issues/14541 replays its append-only file
+// with the rights of that user, and silently drops every script's writes when it
+// restarts.
 package redis
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
-	"crypto/tls"
-	"crypto/x509"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
-	"net"
-	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -20,31 +35,16 @@ import (
 	"github.com/caddymfa/caddymfa/caddymfa/internal/store"
 )
 
-// Config is a Redis. Values are resolved: no placeholders.
-type Config struct {
-	URLs                   []string
-	Username, Password     string
-	DB                     int
-	KeyPrefix              string // default "mfa:"
-	TLSCA, TLSCert, TLSKey string // files, PEM
-	SentinelMaster         string
-	ReplicasAck            int
-}
-
-// Times: a person waits, and a Redis that is slow is as good as away.
-const (
-	ioTime      = 500 * time.Millisecond
-	waitTime    = 500 * time.Millisecond
-	reloadEvery = 2 * time.Second
-	// nonceLife is how long the answer of a write is kept for its own retry.
-	nonceLife = 10 * time.Second
-)
+// nonceLife is how long the answer of a write is kept for its own retry.
+const nonceLife = 10 * time.Second
 
 // Store is a [store.Store] in Redis. See Open.
 type Store struct {
 	client redis.UniversalClient
 	prefix string
 	acks   int
+	wait   time.Duration // for them; the connection itself times out after it
+	clock  clock
 }
 
 // go-redis prints to standard error by itself. What it has to say comes back
@@ -55,84 +55,17 @@ type silent struct{}
 
 func (silent) Printf(context.Context, string, ...any) {}
 
-// Validate checks the configuration without a connection.
-func (c Config) Validate() error {
-	_, err := c.options()
-	return err
-}
-
-func (c Config) options() (*redis.UniversalOptions, error) {
-	o := &redis.UniversalOptions{
-		Username: c.Username, Password: c.Password, DB: c.DB, MasterName: c.SentinelMaster,
-		DialTimeout: ioTime, ReadTimeout: ioTime, WriteTimeout: ioTime, ContextTimeoutEnabled: true,
-		// A retry may meet its own write: the scripts know it by its nonce.
-		MaxRetries: 1, DialerRetries: 1,
-	}
-	secure := false
-	for _, raw := range c.URLs {
-		u, err := redis.ParseURL(raw)
-		if err != nil {
-			return nil, errors.New("store redis: an address is not of the form redis://host:port, rediss://host:port or unix:///path") // err would show a password
-		}
-		secure = secure || u.TLSConfig != nil
-		o.Addrs = append(o.Addrs, u.Addr)
-		if u.Username != "" && o.Username == "" {
-			o.Username = u.Username
-		}
-		if u.Password != "" && o.Password == "" {
-			o.Password = u.Password
-		}
-		if u.DB != 0 && o.DB == 0 {
-			o.DB = u.DB
-		}
-	}
-	if len(o.Addrs) == 0 {
-		return nil, errors.New("store redis: no address")
-	}
-	if len(o.Addrs) > 1 && c.SentinelMaster == "" && o.DB != 0 {
-		return nil, errors.New("store redis: a cluster has no databases: leave db out")
-	}
-	if !secure && c.TLSCA == "" && c.TLSCert == "" {
-		return o, nil
-	}
-	t := &tls.Config{MinVersion: tls.VersionTLS12}
-	if host, _, err := net.SplitHostPort(o.Addrs[0]); err == nil && len(o.Addrs) == 1 {
-		t.ServerName = host
-	}
-	if c.TLSCA != "" {
-		pem, err := os.ReadFile(c.TLSCA)
-		if err != nil {
-			return nil, fmt.Errorf("store redis: tls_ca: %w", err)
-		}
-		t.RootCAs = x509.NewCertPool()
-		if !t.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, errors.New("store redis: tls_ca holds no certificate")
-		}
-	}
-	if c.TLSCert != "" {
-		pair, err := tls.LoadX509KeyPair(c.TLSCert, c.TLSKey)
-		if err != nil {
-			return nil, fmt.Errorf("store redis: tls_cert, tls_key: %w", err)
-		}
-		t.Certificates = []tls.Certificate{pair}
-	}
-	o.TLSConfig = t
-	return o, nil
-}
-
-// Open makes the client. It connects when it is first used.
+// Open makes the client. It connects when it is first used, so Redis may start
+// later. Errors are of the configuration only.
 func Open(c Config) (*Store, error) {
 	o, err := c.options()
 	if err != nil {
 		return nil, err
 	}
-	if c.KeyPrefix == "" {
-		c.KeyPrefix = "mfa:"
-	}
-	s := &Store{prefix: c.KeyPrefix, acks: c.ReplicasAck}
+	s := &Store{prefix: cmp.Or(c.KeyPrefix, DefaultKeyPrefix), acks: c.ReplicasAck, wait: o.ReadTimeout * 3 / 5}
 	if len(o.Addrs) > 1 && o.MasterName == "" {
 		cluster := o.Cluster()
-		cluster.ClusterStateReloadInterval = reloadEvery // the default, 60 s, is how long a failover would take
+		cluster.ClusterStateReloadInterval = reloadEvery
 		s.client = redis.NewClusterClient(cluster)
 	} else {
 		s.client = redis.NewUniversalClient(o)
@@ -140,154 +73,37 @@ func Open(c Config) (*Store, error) {
 	return s, nil
 }
 
-// Check asks the server whether it keeps what it is given.
-func (s *Store) Check(ctx context.Context) (warnings []string, err error) {
-	if err := s.client.Ping(ctx).Err(); err != nil {
-		return nil, fmt.Errorf("store redis: %w", err)
+// key places everything of one key on one shard: Redis Cluster hashes what is
+// in the first pair of braces. A key with a brace of its own goes by its hash.
+func (s *Store) key(kind, key string) string {
+	if strings.Contains(key, "}") {
+		sum := sha256.Sum256([]byte(key))
+		return s.prefix + kind + ":{" + hex.EncodeToString(sum[:8]) + "}:" + key
 	}
-	info, err := s.client.Info(ctx, "persistence", "memory").Result()
-	if err != nil {
-		return []string{"redis: INFO is not allowed, so nobody can say whether the server keeps what it is given"}, nil //nolint:nilerr // an ACL without INFO is no fault
-	}
-	if strings.Contains(info, "aof_enabled:0") {
-		warnings = append(warnings, "redis runs without AOF: after a crash used codes may be valid again and enrolments gone; set appendonly yes")
-	}
-	for line := range strings.Lines(info) {
-		if p, ok := strings.CutPrefix(strings.TrimSpace(line), "maxmemory_policy:"); ok && p != "noeviction" {
-			warnings = append(warnings, "redis may evict sessions, locks and enrolments (maxmemory-policy "+p+"): set noeviction")
-		}
-	}
-	return warnings, nil
+	return s.prefix + kind + ":{" + key + "}"
 }
 
-// key places everything of one key on one shard.
-func (s *Store) key(kind, key string) string { return s.prefix + kind + ":{" + key + "}" }
+func nonce(key string) string { return key + ":n:" + rand.Text() }
 
-// Every write is one script. It begins by looking whether it has run before,
-// under the caller's nonce: go-redis sends a write again when the answer was
-// lost. KEYS: the key, the nonce's key.
-const (
-	guarded = `local done = redis.call('GET', KEYS[2])
-if done then return cjson.decode(done) end
-local function finish(r) redis.call('SET', KEYS[2], cjson.encode(r), 'PX', ARGV[1]) return r end
-`
-	putLua = guarded + `local v = redis.call('HGET', KEYS[1], 'v') or '0'
-if v ~= ARGV[2] then return finish({0}) end
-redis.call('HSET', KEYS[1], 'v', ARGV[3], 'd', ARGV[4])
-if ARGV[5] == '0' then redis.call('PERSIST', KEYS[1]) else redis.call('PEXPIRE', KEYS[1], ARGV[5]) end
-return finish({1})`
-	addLua = guarded + `local n = tonumber(redis.call('GET', KEYS[1]) or '0') + tonumber(ARGV[2])
-if n < 0 then n = 0 end
-local left = redis.call('PTTL', KEYS[1])
-if left <= 0 then left = tonumber(ARGV[3]) end
-redis.call('SET', KEYS[1], n, 'PX', left)
-return finish({n, left})`
-	// take keeps the value for the retry only, for as long as a retry may come.
-	takeLua = `local done = redis.call('HMGET', KEYS[2], 'v', 'd')
-if done[1] then return done end
-local r = redis.call('HMGET', KEYS[1], 'v', 'd')
-if not r[1] then return false end
-redis.call('DEL', KEYS[1])
-redis.call('HSET', KEYS[2], 'v', r[1], 'd', r[2])
-redis.call('PEXPIRE', KEYS[2], ARGV[1])
-return r`
-	joinLua = `local t = redis.call('TIME')
-local now = t[1] * 1000 + math.floor(t[2] / 1000)
-redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
-redis.call('ZADD', KEYS[1], now + ARGV[1], ARGV[2])
-local last = redis.call('ZRANGE', KEYS[1], -1, -1, 'WITHSCORES')
-redis.call('PEXPIRE', KEYS[1], math.max(1, last[2] - now))
-return 1`
-	deleteLua  = `return redis.call('DEL', KEYS[1], KEYS[2])`
-	membersLua = `local t = redis.call('TIME')
-local now = t[1] * 1000 + math.floor(t[2] / 1000)
-return redis.call('ZRANGEBYSCORE', KEYS[1], '(' .. now, '+inf')`
-)
-
-var (
-	putScript     = redis.NewScript(putLua)
-	addScript     = redis.NewScript(addLua)
-	takeScript    = redis.NewScript(takeLua)
-	deleteScript  = redis.NewScript(deleteLua)
-	joinScript    = redis.NewScript(joinLua)
-	membersScript = redis.NewScript(membersLua)
-)
-
-func millis(d time.Duration) int64 { return max(1, int64((d+time.Millisecond-1)/time.Millisecond)) }
-
-// run runs a script under a nonce; durable ones wait for their replicas.
-func (s *Store) run(ctx context.Context, script *redis.Script, key string, durable bool, args ...any) (any, error) {
-	nonce := key + ":n:" + rand.Text()
-	args = append([]any{millis(nonceLife)}, args...)
-	if durable && s.acks > 0 {
-		return s.runAcked(ctx, script, []string{key, nonce}, args)
-	}
-	v, err := script.Run(ctx, s.client, []string{key, nonce}, args...).Result()
-	return v, s.wrap(ctx, err)
+func millis(d time.Duration) int64 {
+	d = min(d, store.MaxTTL)
+	return max(1, int64((d+time.Millisecond-1)/time.Millisecond))
 }
 
-// runAcked sends the script and WAIT on one connection: WAIT speaks of the
-// writes of its own connection only.
-func (s *Store) runAcked(ctx context.Context, script *redis.Script, keys []string, args []any) (any, error) {
-	node, err := s.node(ctx, keys[0])
-	if err != nil {
-		return nil, s.wrap(ctx, err)
-	}
-	var eval *redis.Cmd
-	var wait *redis.Cmd
-	for range 2 {
-		_, _ = node.Pipelined(ctx, func(p redis.Pipeliner) error {
-			eval = p.EvalSha(ctx, script.Hash(), keys, args...)
-			wait = p.Do(ctx, "WAIT", s.acks, millis(waitTime))
-			return nil
-		})
-		if !redis.HasErrorPrefix(eval.Err(), "NOSCRIPT") {
-			break
-		}
-		if err := script.Load(ctx, node).Err(); err != nil {
-			return nil, s.wrap(ctx, err)
-		}
-	}
-	v, err := eval.Result()
-	if err != nil {
-		return nil, s.wrap(ctx, err)
-	}
-	if n, err := wait.Int64(); err != nil || n < int64(s.acks) {
-		return nil, fmt.Errorf("store redis: %d of %d replicas have the write", n, s.acks)
-	}
-	return v, nil
-}
-
-func (s *Store) node(ctx context.Context, key string) (*redis.Client, error) {
-	switch c := s.client.(type) {
-	case *redis.ClusterClient:
-		return c.MasterForKey(ctx, key)
-	case *redis.Client:
-		return c, nil
-	}
-	return nil, errors.New("replicas_ack is not possible with this client")
-}
-
-// wrap hides nothing but nil; after a network error a cluster is looked at anew.
-func (s *Store) wrap(ctx context.Context, err error) error {
-	if err == nil || errors.Is(err, redis.Nil) {
+// wrap names the store; after a network error a cluster's layout is read anew,
+// which go-redis by itself does not do when a connection is refused.
+func (s *Store) wrap(err error) error {
+	var answer redis.Error // from the server, so the way to it is fine
+	switch {
+	case err == nil, errors.Is(err, redis.Nil):
 		return err
-	}
-	var ne net.Error
-	if c, ok := s.client.(*redis.ClusterClient); ok && errors.As(err, &ne) {
-		c.ReloadState(context.WithoutCancel(ctx))
-	}
-	if errors.Is(err, redis.ErrClosed) {
+	case errors.Is(err, redis.ErrClosed):
 		return store.ErrClosed
 	}
-	return fmt.Errorf("store redis: %w", err)
-}
-
-func tooLarge(key string, value []byte) error {
-	if len(key) > store.MaxKey || len(value) > store.MaxValue {
-		return store.ErrTooLarge
+	if c, ok := s.client.(*redis.ClusterClient); ok && !errors.As(err, &answer) {
+		c.ReloadState(context.Background())
 	}
-	return nil
+	return fmt.Errorf("store redis: %w", err)
 }
 
 // record reads {version, value}.
@@ -307,51 +123,48 @@ func record(v any) (store.Record, error) {
 
 // Get implements [store.Store].
 func (s *Store) Get(ctx context.Context, key string) (store.Record, error) {
-	if err := tooLarge(key, nil); err != nil {
+	if err := store.CheckKey(key); err != nil {
 		return store.Record{}, err
 	}
 	v, err := s.client.HMGet(ctx, s.key("r", key), "v", "d").Result()
 	if err != nil {
-		return store.Record{}, s.wrap(ctx, err)
+		return store.Record{}, s.wrap(err)
 	}
 	return record(v)
 }
 
 // Put implements [store.Store].
 func (s *Store) Put(ctx context.Context, key string, value []byte, ifVersion uint64, opts store.Options) (uint64, error) {
-	if err := tooLarge(key, value); err != nil {
+	if err := store.CheckPut(key, value, opts); err != nil {
 		return 0, err
 	}
 	ttl := int64(0)
 	if opts.TTL > 0 {
 		ttl = millis(opts.TTL)
 	}
-	v, err := s.run(ctx, putScript, s.key("r", key), !opts.Volatile,
-		strconv.FormatUint(ifVersion, 10), strconv.FormatUint(ifVersion+1, 10), value, ttl)
-	if err != nil {
+	k := s.key("r", key)
+	v, err := s.write(ctx, putScript, !opts.Volatile, []string{k, nonce(k)},
+		millis(nonceLife), strconv.FormatUint(ifVersion, 10), value, ttl)
+	if errors.Is(err, redis.Nil) {
+		return 0, store.ErrConflict
+	} else if err != nil {
 		return 0, err
 	}
-	if first(v) != 1 {
-		return 0, store.ErrConflict
+	text, _ := v.(string)
+	version, err := strconv.ParseUint(text, 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("store redis: version: %w", err)
 	}
-	return ifVersion + 1, nil
-}
-
-func first(v any) int64 {
-	if list, ok := v.([]any); ok && len(list) > 0 {
-		if n, ok := list[0].(int64); ok {
-			return n
-		}
-	}
-	return 0
+	return version, nil
 }
 
 // Take implements [store.Store].
 func (s *Store) Take(ctx context.Context, key string) (store.Record, error) {
-	if err := tooLarge(key, nil); err != nil {
+	if err := store.CheckKey(key); err != nil {
 		return store.Record{}, err
 	}
-	v, err := s.run(ctx, takeScript, s.key("r", key), true)
+	k := s.key("r", key)
+	v, err := s.write(ctx, takeScript, true, []string{k, nonce(k)}, millis(nonceLife))
 	if errors.Is(err, redis.Nil) {
 		return store.Record{}, store.ErrNotFound
 	} else if err != nil {
@@ -362,66 +175,78 @@ func (s *Store) Take(ctx context.Context, key string) (store.Record, error) {
 
 // Delete implements [store.Store].
 func (s *Store) Delete(ctx context.Context, key string) error {
-	if err := tooLarge(key, nil); err != nil {
+	if err := store.CheckKey(key); err != nil {
 		return err
 	}
-	keys := []string{s.key("r", key), s.key("c", key)} // one hash tag: one shard
-	if s.acks > 0 {
-		_, err := s.runAcked(ctx, deleteScript, keys, nil)
-		return err
-	}
-	return s.wrap(ctx, deleteScript.Run(ctx, s.client, keys).Err())
+	_, err := s.write(ctx, deleteScript, true, []string{s.key("r", key), s.key("c", key)})
+	return err
 }
 
 // Add implements [store.Store].
 func (s *Store) Add(ctx context.Context, key string, delta int64, window time.Duration) (store.Count, error) {
-	if err := tooLarge(key, nil); err != nil {
+	if err := store.CheckAdd(key, window); err != nil {
 		return store.Count{}, err
 	}
-	if window <= 0 {
-		return store.Count{}, errors.New("store redis: a counter needs a window")
-	}
-	v, err := s.run(ctx, addScript, s.key("c", key), true, delta, millis(window))
+	k := s.key("c", key)
+	v, err := s.write(ctx, addScript, true, []string{k, nonce(k)}, millis(nonceLife), delta, millis(window))
 	if err != nil {
 		return store.Count{}, err
 	}
-	list, ok := v.([]any)
-	if !ok || len(list) != 2 {
-		return store.Count{}, errors.New("store redis: unexpected answer")
+	text, _ := v.(string)
+	sum, left, _ := strings.Cut(text, " ")
+	n, err := strconv.ParseInt(sum, 10, 64)
+	ms, err2 := strconv.ParseInt(left, 10, 64)
+	if err := errors.Join(err, err2); err != nil {
+		return store.Count{}, fmt.Errorf("store redis: counter: %w", err)
 	}
-	left, _ := list[1].(int64)
-	return store.Count{N: first(v), Resets: time.Duration(left) * time.Millisecond}, nil
+	return store.Count{N: n, Resets: time.Duration(ms) * time.Millisecond}, nil
 }
 
 // Join implements [store.Store].
 func (s *Store) Join(ctx context.Context, key, member string, ttl time.Duration) error {
-	if err := tooLarge(key+member, nil); err != nil {
+	if err := store.CheckJoin(key, member, ttl); err != nil {
 		return err
 	}
-	return s.wrap(ctx, joinScript.Run(ctx, s.client, []string{s.key("s", key)}, millis(ttl), member).Err())
+	_, err := s.write(ctx, joinScript, true, []string{s.key("s", key)}, millis(ttl), member)
+	return err
 }
 
 // Leave implements [store.Store].
 func (s *Store) Leave(ctx context.Context, key, member string) error {
-	return s.wrap(ctx, s.client.ZRem(ctx, s.key("s", key), member).Err())
+	if err := store.CheckMember(key, member); err != nil {
+		return err
+	}
+	_, err := s.write(ctx, leaveScript, true, []string{s.key("s", key)}, member)
+	return err
 }
 
 // Members implements [store.Store].
 func (s *Store) Members(ctx context.Context, key string) ([]string, error) {
+	if err := store.CheckKey(key); err != nil {
+		return nil, err
+	}
 	v, err := membersScript.Run(ctx, s.client, []string{s.key("s", key)}).StringSlice()
-	return v, s.wrap(ctx, err)
+	return v, s.wrap(err)
 }
 
-// Now implements [store.Store]: all nodes go by the server's clock.
+// Now implements [store.Store]: all processes go by one server's clock.
 func (s *Store) Now(ctx context.Context) (time.Time, error) {
-	t, err := s.client.Time(ctx).Result()
+	v, err := nowScript.Run(ctx, s.client, []string{s.prefix + "now"}).Int64Slice()
 	if err != nil {
-		return time.Time{}, s.wrap(ctx, err)
+		return time.Time{}, s.wrap(err)
 	}
-	return t, nil
+	if len(v) != 2 {
+		return time.Time{}, errors.New("store redis: TIME: unexpected answer")
+	}
+	return s.clock.at(time.Unix(v[0], v[1]*int64(time.Microsecond))), nil
 }
 
 // Close implements [store.Store].
-func (s *Store) Close() error { return s.client.Close() }
+func (s *Store) Close() error {
+	if err := s.client.Close(); err != nil && !errors.Is(err, redis.ErrClosed) {
+		return fmt.Errorf("store redis: %w", err)
+	}
+	return nil
+}
 
 var _ store.Store = (*Store)(nil)

@@ -1,10 +1,12 @@
-// Package storetest is the conformance suite that every store passes.
+// Package storetest is the conformance suite that every store passes, and a
+// real Redis that its tests may take away and give back.
 package storetest
 
 import (
 	"bytes"
 	"context"
 	"errors"
+	"math"
 	"slices"
 	"strings"
 	"sync"
@@ -17,7 +19,9 @@ import (
 
 const short = 150 * time.Millisecond
 
-// Run holds the contract against a store. open gives a store of its own keys.
+// Run holds the contract against a store. open gives a store of its own keys,
+// and is called once for each part of the suite, which run in parallel. It takes
+// about two seconds, for short lives that really pass.
 func Run(t *testing.T, open func(t *testing.T) store.Store) {
 	for _, kind := range []struct {
 		name     string
@@ -32,6 +36,9 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 			oneWinner(t, open(t), store.Options{TTL: time.Minute, Volatile: kind.volatile})
 		})
 	}
+	t.Run("records change their kind", func(t *testing.T) { t.Parallel(); changeKind(t, open(t)) })
+	t.Run("versions do not come again", func(t *testing.T) { t.Parallel(); versions(t, open(t)) })
+	t.Run("behaves like the model", func(t *testing.T) { t.Parallel(); behaves(t, open(t)) })
 	t.Run("counters", func(t *testing.T) { t.Parallel(); counters(t, open(t)) })
 	t.Run("sets", func(t *testing.T) { t.Parallel(); sets(t, open(t)) })
 	t.Run("bounds", func(t *testing.T) { t.Parallel(); bounds(t, open(t)) })
@@ -107,43 +114,12 @@ func records(t *testing.T, s store.Store, opts func(time.Duration) store.Options
 	must[store.Record](t)(s.Get(ctx, "long"))
 }
 
-func oneWinner(t *testing.T, s store.Store, opts store.Options) {
-	ctx := t.Context()
-	race := func(n int, f func() error) (won int) {
-		var wg sync.WaitGroup
-		var wins atomic.Int64
-		start := make(chan struct{})
-		for range n {
-			wg.Go(func() {
-				<-start
-				switch err := f(); {
-				case err == nil:
-					wins.Add(1)
-				case !errors.Is(err, store.ErrConflict) && !errors.Is(err, store.ErrNotFound):
-					t.Error(err)
-				}
-			})
-		}
-		close(start)
-		wg.Wait()
-		return int(wins.Load())
-	}
-	if n := race(100, func() error { _, err := s.Put(ctx, "k", []byte("x"), 0, opts); return err }); n != 1 {
-		t.Errorf("%d writers made the same record", n)
-	}
-	v := must[store.Record](t)(s.Get(ctx, "k")).Version
-	if n := race(100, func() error { _, err := s.Put(ctx, "k", []byte("y"), v, opts); return err }); n != 1 {
-		t.Errorf("%d writers replaced the same version", n)
-	}
-	if n := race(100, func() error { _, err := s.Take(ctx, "k"); return err }); n != 1 {
-		t.Errorf("%d takers got the record", n)
-	}
-}
-
 func counters(t *testing.T, s store.Store) {
 	ctx := t.Context()
-	if _, err := s.Add(ctx, "c", 1, 0); err == nil {
-		t.Fatal("a counter without a window")
+	for _, window := range []time.Duration{0, -1} {
+		if _, err := s.Add(ctx, "c", 1, window); err == nil {
+			t.Fatalf("a counter with a window of %s", window)
+		}
 	}
 	if c := must[store.Count](t)(s.Add(ctx, "c", 2, time.Minute)); c.N != 2 || c.Resets <= 0 || c.Resets > time.Minute {
 		t.Fatalf("first Add: %+v", c)
@@ -153,6 +129,10 @@ func counters(t *testing.T, s store.Store) {
 	}
 	if c := must[store.Count](t)(s.Add(ctx, "c", -9, time.Minute)); c.N != 0 {
 		t.Fatalf("below zero: %+v", c)
+	}
+	must[store.Count](t)(s.Add(ctx, "most", math.MaxInt64-1, time.Minute))
+	if c, err := s.Add(ctx, "most", 2, time.Minute); err == nil {
+		t.Fatalf("a sum over int64: %+v", c)
 	}
 	must[store.Count](t)(s.Add(ctx, "w", 5, short))
 	time.Sleep(2 * short)
@@ -202,6 +182,15 @@ func sets(t *testing.T, s store.Store) {
 	if got := must[[]string](t)(s.Members(ctx, "none")); len(got) != 0 {
 		t.Fatalf("members of nothing: %v", got)
 	}
+	if err := errors.Join(s.Join(ctx, "a", "bc", time.Minute), s.Join(ctx, "ab", "c", time.Minute), s.Join(ctx, "a\x00b", "d", time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+	if got := must[[]string](t)(s.Members(ctx, "a")); !slices.Equal(got, []string{"bc"}) {
+		t.Fatalf("members of another set: %q", got)
+	}
+	if s.Join(ctx, "s", "m", 0) == nil || s.Join(ctx, "s", "", time.Minute) == nil {
+		t.Fatal("a member without a life or a name")
+	}
 }
 
 func bounds(t *testing.T, s store.Store) {
@@ -214,9 +203,16 @@ func bounds(t *testing.T, s store.Store) {
 	if _, err := s.Put(ctx, "big2", append(big, 'x'), 0, opts); !errors.Is(err, store.ErrTooLarge) {
 		t.Fatalf("too large a value: %v", err)
 	}
-	if _, err := s.Put(ctx, strings.Repeat("k", store.MaxKey+1), nil, 0, opts); !errors.Is(err, store.ErrTooLarge) {
-		t.Fatalf("too long a key: %v", err)
+	if _, err := s.Put(ctx, "late", nil, 0, store.Options{TTL: -time.Second}); err == nil {
+		t.Fatal("a life that has passed already was taken for one without end")
 	}
+	if _, err := s.Get(ctx, "late"); !errors.Is(err, store.ErrNotFound) {
+		t.Fatalf("Get of what was refused: %v", err)
+	}
+	must[uint64](t)(s.Put(ctx, "ever", nil, 0, store.Options{TTL: math.MaxInt64}))
+	must[store.Record](t)(s.Get(ctx, "ever"))
+	refuse(t, s, "", nil)
+	refuse(t, s, strings.Repeat("k", store.MaxKey+1), store.ErrTooLarge)
 	for _, key := range []string{"a:{b}", "ä\x00\n", "}{", strings.Repeat("k", store.MaxKey)} {
 		must[uint64](t)(s.Put(ctx, key, []byte(key), 0, opts))
 		if rec := must[store.Record](t)(s.Get(ctx, key)); string(rec.Value) != key {
@@ -225,8 +221,40 @@ func bounds(t *testing.T, s store.Store) {
 	}
 	ended, cancel := context.WithCancel(ctx)
 	cancel()
-	if _, err := s.Get(ended, "big"); err == nil || errors.Is(err, store.ErrNotFound) {
-		t.Fatalf("Get after the caller left: %v", err)
+	for name, call := range calls(ended, s, "big") {
+		if err := call(); err == nil || errors.Is(err, store.ErrNotFound) || errors.Is(err, store.ErrConflict) {
+			t.Errorf("%s after the caller left: %v", name, err)
+		}
+	}
+}
+
+// refuse holds that no call takes key: with want, or any error that no caller
+// decides by.
+func refuse(t *testing.T, s store.Store, key string, want error) {
+	t.Helper()
+	for name, call := range calls(t.Context(), s, key) {
+		err := call()
+		if err == nil || want != nil && !errors.Is(err, want) || errors.Is(err, store.ErrNotFound) || errors.Is(err, store.ErrConflict) {
+			t.Errorf("%s with a key of %d bytes: %v", name, len(key), err)
+		}
+	}
+}
+
+// calls is every call with a key.
+func calls(ctx context.Context, s store.Store, key string) map[string]func() error {
+	return map[string]func() error{
+		"Get": func() error { _, err := s.Get(ctx, key); return err },
+		"Put": func() error { _, err := s.Put(ctx, key, nil, 0, store.Options{TTL: time.Minute}); return err },
+		"Put volatile": func() error {
+			_, err := s.Put(ctx, key, nil, 0, store.Options{TTL: time.Minute, Volatile: true})
+			return err
+		},
+		"Take":    func() error { _, err := s.Take(ctx, key); return err },
+		"Delete":  func() error { return s.Delete(ctx, key) },
+		"Add":     func() error { _, err := s.Add(ctx, key, 1, time.Minute); return err },
+		"Join":    func() error { return s.Join(ctx, key, "m", time.Minute) },
+		"Leave":   func() error { return s.Leave(ctx, key, "m") },
+		"Members": func() error { _, err := s.Members(ctx, key); return err },
 	}
 }
 
@@ -250,17 +278,10 @@ func closed(t *testing.T, s store.Store) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	calls := map[string]func() error{
-		"Get":    func() error { _, err := s.Get(ctx, "k"); return err },
-		"Put":    func() error { _, err := s.Put(ctx, "k2", nil, 0, store.Options{TTL: time.Minute}); return err },
-		"Take":   func() error { _, err := s.Take(ctx, "k"); return err },
-		"Delete": func() error { return s.Delete(ctx, "k") },
-		"Add":    func() error { _, err := s.Add(ctx, "k", 1, time.Minute); return err },
-		"Join":   func() error { return s.Join(ctx, "k", "m", time.Minute) },
-		"Now":    func() error { _, err := s.Now(ctx); return err },
-	}
-	for name, call := range calls {
-		if err := call(); err == nil || errors.Is(err, store.ErrNotFound) || errors.Is(err, store.ErrConflict) {
+	all := calls(ctx, s, "k")
+	all["Now"] = func() error { _, err := s.Now(ctx); return err }
+	for name, call := range all {
+		if err := call(); !errors.Is(err, store.ErrClosed) {
 			t.Errorf("%s of a closed store: %v", name, err)
 		}
 	}

@@ -1,0 +1,99 @@
+package redis
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// write runs a script that changes something; a durable one waits for its
+// replicas.
+func (s *Store) write(ctx context.Context, script *redis.Script, durable bool, keys []string, args ...any) (any, error) {
+	if durable && s.acks > 0 {
+		v, err := s.writeAcked(ctx, script, keys, args)
+		return v, s.wrap(err)
+	}
+	v, err := script.Run(ctx, s.client, keys, args...).Result()
+	return v, s.wrap(err)
+}
+
+// Tries of a write whose shard has moved, and the time until the next: about as
+// long as it takes to read a cluster's layout.
+const (
+	tries    = 4
+	tryAgain = 50 * time.Millisecond
+)
+
+// writeAcked sends the script and WAIT on one connection of one node.
+func (s *Store) writeAcked(ctx context.Context, script *redis.Script, keys []string, args []any) (v any, err error) {
+	for try := 0; ; try++ {
+		v, err = s.pipeline(ctx, script, keys, args)
+		if err == nil || try == tries-1 {
+			return v, err
+		}
+		cluster, isCluster := s.client.(*redis.ClusterClient)
+		switch {
+		case redis.HasErrorPrefix(err, "NOSCRIPT"):
+			if err := s.load(ctx, script, keys[0]); err != nil {
+				return nil, err
+			}
+			continue
+		case isCluster && (redis.HasErrorPrefix(err, "MOVED") || redis.HasErrorPrefix(err, "ASK") || redis.HasErrorPrefix(err, "TRYAGAIN")):
+			cluster.ReloadState(ctx)
+		default:
+			return nil, err
+		}
+		select {
+		case <-time.After(tryAgain):
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+func (s *Store) pipeline(ctx context.Context, script *redis.Script, keys []string, args []any) (any, error) {
+	node, err := s.node(ctx, keys[0])
+	if err != nil {
+		return nil, err
+	}
+	var eval, wait *redis.Cmd
+	_, err = node.Pipelined(ctx, func(p redis.Pipeliner) error {
+		eval = p.EvalSha(ctx, script.Hash(), keys, args...)
+		wait = p.Do(ctx, "WAIT", s.acks, millis(s.wait))
+		return nil
+	})
+	v, evalErr := eval.Result()
+	if evalErr != nil { // redis.Nil as well: nothing was changed, nobody need have it
+		return nil, evalErr
+	}
+	n, waitErr := wait.Int64()
+	if err := errors.Join(waitErr, err); err != nil {
+		return nil, fmt.Errorf("waiting for replicas: %w", err)
+	}
+	if n < int64(s.acks) {
+		return nil, fmt.Errorf("%d of %d replicas have the write", n, s.acks)
+	}
+	return v, nil
+}
+
+func (s *Store) load(ctx context.Context, script *redis.Script, key string) error {
+	node, err := s.node(ctx, key)
+	if err != nil {
+		return err
+	}
+	return script.Load(ctx, node).Err()
+}
+
+// node is the server that holds key.
+func (s *Store) node(ctx context.Context, key string) (*redis.Client, error) {
+	switch c := s.client.(type) {
+	case *redis.ClusterClient:
+		return c.MasterForKey(ctx, key)
+	case *redis.Client:
+		return c, nil
+	}
+	return nil, fmt.Errorf("replicas_ack is not possible with a %T", s.client)
+}
