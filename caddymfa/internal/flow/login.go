@@ -236,7 +236,7 @@ func (f *Flow) judge(ctx context.Context, g *Gate, c *Call, rules login.Rules, a
 // login only.
 func (f *Flow) failed(ctx context.Context, g *Gate, c *Call, from session.Level, reply *upstream.Reply, sets []jar.Set, fresh jar.Jar, tried string) (Outcome, error) {
 	out := Outcome{Reply: reply, Reason: event.OK}
-	g.copyDown(reply.Header, sets)
+	g.CopyDown(reply.Header, sets)
 	if len(fresh.Cookies) == 0 {
 		return out, nil
 	}
@@ -262,13 +262,13 @@ func (f *Flow) sameUser(ctx context.Context, g *Gate, reply *upstream.Reply, set
 	} else if err != nil {
 		return Outcome{}, err
 	}
-	g.copyDown(reply.Header, sets)
+	g.CopyDown(reply.Header, sets)
 	f.emit(ctx, g, s, event.Event{Name: event.Released, Reason: event.SameUser})
 	return Outcome{Reply: reply, Reason: event.OK, Session: s}, nil
 }
 
-// copyDown adds copies of the cookies that a browser's scripts may have.
-func (g *Gate) copyDown(h http.Header, sets []jar.Set) {
+// CopyDown adds copies of the cookies that a browser's scripts may have.
+func (g *Gate) CopyDown(h http.Header, sets []jar.Set) {
 	for _, s := range sets {
 		if g.Cookies.Down(s) {
 			h.Add("Set-Cookie", s.Line())

@@ -268,11 +268,7 @@ func (h *head) keep(hd http.Header, sets []jar.Set) bool {
 		h.s = s
 		h.g.Flow.Sessions.SetHandle(hd, &h.v.site.Gate, s, h.v.call.Secure)
 	}
-	for _, set := range sets {
-		if h.v.site.Cookies.Down(set) {
-			hd.Add("Set-Cookie", set.Line())
-		}
-	}
+	h.v.site.CopyDown(hd, sets)
 	return true
 }
 
@@ -304,11 +300,7 @@ func (h *head) anonymous(status int, hd http.Header) bool {
 		return h.drop(event.StoreDown, err)
 	}
 	h.g.Flow.Sessions.SetHandle(hd, &h.v.site.Gate, s, h.v.call.Secure)
-	for _, set := range sets {
-		if h.v.site.Cookies.Down(set) {
-			hd.Add("Set-Cookie", set.Line())
-		}
-	}
+	h.v.site.CopyDown(hd, sets)
 	return true
 }
 

@@ -97,6 +97,12 @@ func (f *Form) JSONText(path string) (string, bool) {
 	if state != Exact {
 		return "", false
 	}
+	return Text(v)
+}
+
+// Text is a JSON value as text: strings as they are, numbers and booleans as
+// they are written. null, objects and arrays have none.
+func Text(v any) (string, bool) {
 	switch leaf := v.(type) {
 	case string:
 		return leaf, true
@@ -108,35 +114,39 @@ func (f *Form) JSONText(path string) (string, bool) {
 	return "", false
 }
 
+// Step goes one step of a dotted path into a JSON value: to a key of an object,
+// or an element of an array.
+func Step(v any, step string) (any, bool) {
+	switch node := v.(type) {
+	case map[string]any:
+		next, ok := node[step]
+		return next, ok
+	case []any:
+		if i, err := strconv.Atoi(step); err == nil && i >= 0 && i < len(node) {
+			return node[i], true
+		}
+	}
+	return nil, false
+}
+
 func (f *Form) at(path string) (any, State) {
 	if f.Kind != JSONBody {
 		return nil, Absent
 	}
 	v, state := f.json, Exact
 	for step := range strings.SplitSeq(path, ".") {
-		switch node := v.(type) {
-		case map[string]any:
-			next, ok := node[step]
-			if !ok {
-				for k, other := range node {
-					if FoldUser(k) == FoldUser(step) {
-						next, ok, state = other, true, Ambiguous
-					}
+		next, ok := Step(v, step)
+		if object, is := v.(map[string]any); is && !ok {
+			for k, other := range object {
+				if FoldUser(k) == FoldUser(step) {
+					next, ok, state = other, true, Ambiguous
 				}
 			}
-			if !ok {
-				return nil, Absent
-			}
-			v = next
-		case []any:
-			i, err := strconv.Atoi(step)
-			if err != nil || i < 0 || i >= len(node) {
-				return nil, Absent
-			}
-			v = node[i]
-		default:
+		}
+		if !ok {
 			return nil, Absent
 		}
+		v = next
 	}
 	return v, state
 }

@@ -9,9 +9,9 @@ import (
 	"net/http"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 
+	"github.com/caddymfa/caddymfa/caddymfa/internal/intake"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/jar"
 )
 
@@ -245,15 +245,7 @@ func JSONText(body []byte, path string) (string, bool) {
 	if !ok {
 		return "", false
 	}
-	switch leaf := v.(type) {
-	case string:
-		return leaf, true
-	case json.Number:
-		return leaf.String(), true
-	case bool:
-		return strconv.FormatBool(leaf), true
-	}
-	return "", false
+	return intake.Text(v)
 }
 
 func jsonAt(body []byte, path string) (any, bool) {
@@ -264,22 +256,11 @@ func jsonAt(body []byte, path string) (any, bool) {
 		return nil, false
 	}
 	for step := range strings.SplitSeq(path, ".") {
-		switch node := v.(type) {
-		case map[string]any:
-			next, ok := node[step]
-			if !ok {
-				return nil, false
-			}
-			v = next
-		case []any:
-			i, err := strconv.Atoi(step)
-			if err != nil || i < 0 || i >= len(node) {
-				return nil, false
-			}
-			v = node[i]
-		default:
+		next, ok := intake.Step(v, step)
+		if !ok {
 			return nil, false
 		}
+		v = next
 	}
 	return v, true
 }

@@ -47,7 +47,7 @@ type Store struct {
 // what to use instead. The caller must Close the store.
 func Open(path string) (*Store, error) {
 	dir := filepath.Dir(path)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := os.MkdirAll(dir, 0o700); err != nil { //nolint:gosec // the operator's path
 		return nil, fmt.Errorf("embedded store: %w", err)
 	}
 	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: lockWait, NoFreelistSync: true, FreelistType: bbolt.FreelistMapType})
@@ -60,7 +60,7 @@ func Open(path string) (*Store, error) {
 		db: db, mem: memory.New(memory.Options{}), kinds: kinds{held: map[string]struct{}{}},
 		ops: make(chan *op), closed: make(chan struct{}), done: make(chan struct{}),
 	}
-	if err := errors.Join(os.Chmod(path, 0o600), db.Update(s.prepare), syncDir(dir)); err != nil {
+	if err := errors.Join(os.Chmod(path, 0o600), db.Update(s.prepare), syncDir(dir)); err != nil { //nolint:gosec // the operator's path
 		_ = db.Close()
 		return nil, fmt.Errorf("embedded store: %s: %w", path, err)
 	}

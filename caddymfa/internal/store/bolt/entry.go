@@ -11,7 +11,7 @@ import (
 var (
 	records  = []byte("records")  // key -> entry
 	counters = []byte("counters") // key -> entry, the value a number
-	sets     = []byte("sets")     // length of key, key, member -> entry without value
+	sets     = []byte("sets")     // length of key, member -> entry without value
 	expiry   = []byte("expiry")   // time, bucket's letter, key -> nothing
 	meta     = []byte("meta")
 	clockKey = []byte("clock") // in meta, nanoseconds
