@@ -525,3 +525,40 @@ func TestSelfEnrolment(t *testing.T) {
 		g.Flow.Directory = nil
 	})
 }
+
+func TestAttack_E10_ExpiredCodeIsRefusedEverywhere(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		c := w.browser().get("/login").login("alice", "pw-a")
+		right := w.phones.last(t, "alice")
+		w.store.ahead.Store(int64(5*time.Minute + time.Second))
+		if c.code(right); c.status != http.StatusForbidden || !strings.Contains(c.body, "expired") {
+			t.Fatalf("form: %d %s", c.status, c.body)
+		}
+		if c.do(http.MethodPost, "/mfa/verify", `{"otp":"`+right+`"}`, "Content-Type", "application/json"); c.status != http.StatusForbidden || !strings.Contains(c.body, `"ErrorCode":1069`) {
+			t.Fatalf("JSON: %d %s", c.status, c.body)
+		}
+		c.out()
+		// Another text brings another code, within the life of the challenge.
+		if c.post("/mfa/resend", url.Values{"secondfactorauthenticationtoken": {c.token()}}); c.status != http.StatusOK {
+			t.Fatalf("resend: %d %s", c.status, c.body)
+		}
+		if fresh := w.phones.last(t, "alice"); fresh != right {
+			c.code(right)
+			c.out()
+			c.code(fresh)
+			c.in("alice")
+		}
+	})
+}
+
+func TestAttack_H3_WhoKnowsOnlyTheNameLocksNobodyOut(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		for i := range 60 {
+			w.browser().post("/login", url.Values{"user": {"alice"}, "password": {fmt.Sprint("guess", i)}})
+		}
+		if w.phones.count() != 0 {
+			t.Fatalf("%d texts", w.phones.count())
+		}
+		w.browser().signIn("alice")
+	})
+}

@@ -50,6 +50,8 @@ type faulty struct {
 	down atomic.Bool
 	// after counts down to the call that fails, and all that follow.
 	after atomic.Int64
+	// ahead moves the store's clock, in nanoseconds.
+	ahead atomic.Int64
 
 	mu      sync.Mutex
 	written strings.Builder
@@ -121,7 +123,8 @@ func (f *faulty) Now(ctx context.Context) (time.Time, error) {
 	if err := f.err(); err != nil {
 		return time.Time{}, err
 	}
-	return f.Store.Now(ctx)
+	now, err := f.Store.Now(ctx)
+	return now.Add(time.Duration(f.ahead.Load())), err
 }
 
 // world is an application behind gates that share a store.

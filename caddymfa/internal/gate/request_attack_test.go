@@ -339,3 +339,55 @@ func TestErrorsOfTheApplicationDoNotReachTheErrorRoutes(t *testing.T) {
 		}
 	})
 }
+
+func TestAttack_J16_FloodOfVisitorsIsBoundedAndNoticedByNobodyElse(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		v := w.browser().signIn("alice")
+		flood := w.browser()
+		flood.addr = "203.0.113.7"
+		refused := 0
+		for range 130 {
+			flood.cookies = map[string]string{}
+			if flood.get("/login"); flood.status == http.StatusTooManyRequests {
+				refused++
+			}
+		}
+		if refused != 10 {
+			t.Fatalf("%d of 130 visitors of one network were refused", refused)
+		}
+		v.in("alice")
+		w.browser().signIn("bob")
+	})
+}
+
+func TestLoginByAScriptLeadsBackToItsPage(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		for referer, want := range map[string]string{
+			"http://127.0.0.1/app?x=1#f": "/app?x=1", "http://evil.example/app": "/", "": "/", "http://127.0.0.1//evil.example": "/",
+		} {
+			c := w.browser()
+			c.post("/api/login", url.Values{"user": {"alice"}, "password": {"pw-a"}}, "Accept", "application/json", "Referer", referer)
+			if c.code(w.phones.last(t, "alice")); c.head.Get("Location") != want {
+				t.Errorf("%q leads to %q", referer, c.head.Get("Location"))
+			}
+			c.in("alice")
+		}
+	})
+}
+
+func TestCancelAndSignOut(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		c := w.browser().get("/login").login("alice", "pw-a")
+		old := c.copy()
+		if c.post("/mfa/cancel", url.Values{"secondfactorauthenticationtoken": {c.token()}}); c.status != http.StatusSeeOther || len(c.cookies) != 0 {
+			t.Fatalf("%d %v", c.status, c.cookies)
+		}
+		old.out()
+		c.signIn("alice")
+		if c.post("/mfa/logout", url.Values{}); c.status != http.StatusForbidden {
+			t.Fatalf("without a token: %d", c.status)
+		}
+		c.post("/mfa/logout", url.Values{"secondfactorauthenticationtoken": {c.token()}})
+		c.out()
+	})
+}
