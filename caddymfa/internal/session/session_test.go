@@ -1,0 +1,151 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/caddymfa/caddymfa/caddymfa/internal/jar"
+	"github.com/caddymfa/caddymfa/caddymfa/internal/keyring"
+	"github.com/caddymfa/caddymfa/caddymfa/internal/store"
+	"github.com/caddymfa/caddymfa/caddymfa/internal/store/memory"
+)
+
+// sized notes the size of the last value that was written.
+type sized struct {
+	store.Store
+	key, value int
+}
+
+func (s *sized) Put(ctx context.Context, key string, value []byte, v uint64, o store.Options) (uint64, error) {
+	s.key, s.value = len(key), len(value)
+	return s.Store.Put(ctx, key, value, v, o)
+}
+
+func table(t testing.TB) (*Table, *sized, *Gate) {
+	ring, err := keyring.New([]byte("a secret of the tests with at least 32 bytes"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &sized{Store: memory.New(memory.Options{})}
+	tb := NewTable(s, ring)
+	t.Cleanup(tb.Close)
+	return tb, s, &Gate{ID: "app\x00host", Cookie: NewCookie(""), Idle: time.Hour, Lifetime: 12 * time.Hour}
+}
+
+func verified() Record {
+	now := time.Now()
+	return Record{
+		Level: Verified, User: "alice", VerifiedAt: now, SeenAt: now, ExpiresAt: now.Add(time.Hour),
+		Jar: jar.Jar{Cookies: []jar.Cookie{
+			{Name: "PHPSESSID", Value: strings.Repeat("x", 32), Path: "/", HTTPOnly: true}, {Name: "csrftoken", Value: strings.Repeat("y", 64), Path: "/"},
+		}},
+	}
+}
+
+func TestVerifiedSessionWithTwoCookiesFitsInTwoKiB(t *testing.T) {
+	tb, s, g := table(t)
+	if _, err := tb.Create(t.Context(), g, verified()); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%d bytes of key and value", s.key+s.value)
+	if s.key+s.value > 2<<10 {
+		t.Fatalf("%d bytes", s.key+s.value)
+	}
+}
+
+func (t *Table) request(g *Gate, s *Session) *http.Request {
+	w := httptest.NewRecorder()
+	t.SetHandle(w.Header(), g, s, false)
+	r := httptest.NewRequest(http.MethodGet, "/", nil)
+	r.AddCookie(w.Result().Cookies()[0])
+	return r
+}
+
+func TestAttack_F9_OnlyKnownLevelsAreLive(t *testing.T) {
+	tb, _, g := table(t)
+	for _, level := range []Level{Anonymous, Pending, Verified, busy, done, None, "passed", "locked", "error"} {
+		rec := verified()
+		rec.Level = level
+		s, err := tb.Create(t.Context(), g, rec)
+		if err != nil {
+			continue // a level that is not stored
+		}
+		got, state, err := tb.Load(t.Context(), g, tb.request(g, s), false)
+		live := level == Anonymous || level == Pending || level == Verified
+		if err != nil || (state == Live) != live || live && got.Level != level {
+			t.Errorf("%q: %v, %v, %v", level, got, state, err)
+		}
+	}
+}
+
+func TestTakeHasOneWinnerAndOpensNothing(t *testing.T) {
+	tb, _, g := table(t)
+	s, err := tb.Create(t.Context(), g, verified())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	won := 0
+	for range 50 {
+		wg.Go(func() {
+			if _, err := tb.Take(t.Context(), g, s, []byte("attempt")); err == nil {
+				mu.Lock()
+				won++
+				mu.Unlock()
+			} else if !errors.Is(err, ErrTaken) {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if won != 1 {
+		t.Fatalf("%d winners", won)
+	}
+	if _, state, _ := tb.Load(t.Context(), g, tb.request(g, s), false); state != Attempting {
+		t.Fatalf("state %v", state)
+	}
+	if _, err := tb.Update(t.Context(), g, s, func(r Record) (Record, error) { return r, nil }); !errors.Is(err, ErrTaken) {
+		t.Fatalf("a late write: %v", err)
+	}
+}
+
+func TestLifetimeIsNotExtended(t *testing.T) {
+	tb, _, g := table(t)
+	rec := verified()
+	rec.ExpiresAt = time.Now().Add(60 * time.Millisecond)
+	s, err := tb.Create(t.Context(), g, rec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 4 {
+		time.Sleep(20 * time.Millisecond)
+		_, _ = tb.Update(t.Context(), g, s, func(r Record) (Record, error) { r.SeenAt = time.Now(); return r, nil })
+	}
+	tb.cache.drop(s.ID)
+	if _, state, _ := tb.Load(t.Context(), g, tb.request(g, s), false); state != Unknown {
+		t.Fatalf("state %v", state)
+	}
+}
+
+func FuzzHandle(f *testing.F) {
+	tb, _, g := table(f)
+	good := tb.sealHandle(g.ID, handle{id: ID{1}, version: 7})
+	f.Add(good)
+	f.Add("1")
+	f.Add(good[:60])
+	f.Fuzz(func(t *testing.T, value string) {
+		if h, ok := tb.openHandle(g.ID, value); ok && (value != good || h.version != 7) {
+			t.Fatalf("%q opens", value)
+		}
+		if _, ok := tb.openHandle("other", value); ok {
+			t.Fatal("another gate opens it")
+		}
+	})
+}
