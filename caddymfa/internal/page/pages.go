@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"golang.org/x/text/language"
+	"golang.org/x/text/language/display"
 
 	"github.com/caddymfa/caddymfa/caddymfa/internal/event"
 )
@@ -104,15 +105,17 @@ func (p *Pages) Asset(w http.ResponseWriter, r *http.Request, name string) {
 	h.Set("Content-Type", a.kind)
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Cache-Control", "public, max-age=300")
-	h.Set("ETag", a.etag)
+	h.Set("Etag", a.etag)
 	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(a.body))
 }
 
 // content is what the templates see.
 type content struct {
 	View
-	Lang, Title, Heading, Body, Problem string
-	text                                map[string]string
+	Lang, Title, Heading, Body, Problem, Notice string
+	// Field says that Problem is about what was typed, not about the sending.
+	Field bool
+	text  map[string]string
 }
 
 // T is a text; pairs of name and value are put in for {name}.
@@ -124,11 +127,67 @@ func (c content) T(key string, pairs ...any) string {
 	return s
 }
 
+// count is a number with its unit, e.g. "1 minute": a text that held the unit
+// itself would be wrong for one of them.
+func (c content) count(unit string, n int) string {
+	key := unit + ".many"
+	if n == 1 {
+		key = unit + ".one"
+	}
+	return c.T(key, "n", n)
+}
+
+// Dir is the direction of the language.
+func (c content) Dir() string { return c.T("dir") }
+
+// Life is how long a code works, Pause the wait before another text.
+func (c content) Life() string  { return c.count("minute", c.Minutes) }
+func (c content) Pause() string { return c.count("second", max(1, c.Seconds())) }
+
 // Seconds is the wait before another text, rounded up.
 func (c content) Seconds() int { return int(math.Ceil(c.Wait.Seconds())) }
 
-// Countries lists the regions.
-func (c content) Countries() string { return strings.Join(c.Regions, ", ") }
+// Countries lists the regions by their names.
+func (c content) Countries() string {
+	names := display.Regions(language.MustParse(c.Lang))
+	var out []string
+	for _, code := range c.Regions {
+		name := code // what is no country is told as it was configured
+		if region, err := language.ParseRegion(code); err == nil && names.Name(region) != "" {
+			name = names.Name(region)
+		}
+		out = append(out, name)
+	}
+	return strings.Join(out, ", ")
+}
+
+// Another is the way on from a message that does not ask for a new sign-in:
+// open our page again, or try again where signing in begins.
+func (c content) Another() string { return another[c.Reason] }
+
+// typos are the reasons that are about what was typed: the field is marked.
+var typos = map[event.Reason]bool{
+	event.WrongCode: true, event.MalformedCode: true, event.ExpiredCode: true,
+	event.BadNumber: true, event.BadCountry: true, event.BadNumberType: true, event.NumberRefused: true,
+}
+
+const (
+	openPage   = "page"
+	beginAgain = "login"
+)
+
+var another = map[event.Reason]string{
+	event.BadToken:        openPage,
+	event.InProgress:      openPage,
+	event.AlreadyUsed:     openPage,
+	event.StoreDown:       beginAgain,
+	event.TooManyVisitors: beginAgain,
+	event.LoginLoop:       beginAgain,
+	event.NoAnswer:        beginAgain,
+	event.Unreadable:      beginAgain,
+	event.NoVerdict:       beginAgain,
+	event.NoUser:          beginAgain,
+}
 
 func (p *Pages) content(r *http.Request, v View) content {
 	lang := "en"
@@ -137,27 +196,28 @@ func (p *Pages) content(r *http.Request, v View) content {
 		lang = p.langs[i]
 	}
 	c := content{View: v, Lang: lang, text: p.texts[lang]}
-	minutes := max(1, int(math.Ceil(v.Until.Minutes())))
+	until := c.count("minute", max(1, int(math.Ceil(v.Until.Minutes()))))
 	say := func(prefix string, reason event.Reason) string {
 		key := prefix + string(reason)
 		if reason == event.LockedOut && v.Until == 0 {
-			key = prefix + string(event.Disabled)
+			key += "_later" // it ends by itself, but nobody said when
 		}
 		if _, ok := c.text[key]; !ok {
 			key = prefix + "other"
 		}
-		return c.T(key, "minutes", minutes, "digits", v.Digits, "left", v.Left, "seconds", c.Seconds(), "countries", c.Countries())
+		return c.T(key, "time", until, "digits", v.Digits, "pause", c.Pause(), "countries", c.Countries())
 	}
 	switch v.Kind {
 	case Code, Number:
 		c.Heading = c.T(map[Kind]string{Code: "code.heading", Number: "number.heading"}[v.Kind])
 		if v.Reason != "" {
-			c.Problem = say("problem.", v.Reason)
-			if v.Reason == event.WrongCode && v.Left <= 2 {
-				c.Problem += " " + c.T("left."+map[bool]string{true: "one", false: "many"}[v.Left == 1], "left", v.Left)
+			c.Problem, c.Field = say("problem.", v.Reason), typos[v.Reason]
+			if v.Reason == event.WrongCode && v.Left > 0 && v.Left <= 2 {
+				c.Problem += " " + c.count("left", v.Left)
 			}
 		} else if v.Unsent != "" && !v.Sent {
-			c.Problem = say("problem.", v.Unsent)
+			// Nobody did anything wrong here: a notice, not an error.
+			c.Notice = say("problem.", v.Unsent)
 		}
 	case SignedIn:
 		c.Heading = c.T("signedin.heading")
@@ -169,6 +229,9 @@ func (p *Pages) content(r *http.Request, v View) content {
 	c.Title = c.Heading
 	if c.Problem != "" {
 		c.Title = c.T("error") + " " + c.Title
+	}
+	if v.App != "" {
+		c.Title += " – " + v.App
 	}
 	return c
 }
@@ -193,10 +256,10 @@ func (p *Pages) Write(w http.ResponseWriter, r *http.Request, status int, v View
 		h.Set("X-Frame-Options", "DENY")
 		h.Set("Cross-Origin-Opener-Policy", "same-origin")
 	}
-	// No form-action: browsers hold it against the redirect after the code as
+	// No form-action: Chromium holds it against the redirect after the code as
 	// well, and the application may send its user to a host that the operator
 	// allowed. The forms' targets are fixed, and there is no markup to inject.
-	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; script-src 'self'; base-uri 'none'; frame-ancestors "+ancestors)
+	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self'; base-uri 'none'; frame-ancestors "+ancestors)
 	h.Set("Permissions-Policy", "otp-credentials=(self)")
 	h.Set("Vary", "Accept-Language, Sec-Fetch-Mode, Sec-Fetch-Dest, Accept")
 	h.Set("Content-Length", strconv.Itoa(b.Len()))

@@ -1,0 +1,477 @@
+package page
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/net/html"
+
+	"github.com/caddymfa/caddymfa/caddymfa/internal/event"
+)
+
+// reasons are all of them: a page must have something to say about each.
+var reasons = []event.Reason{
+	"", "what-nobody-knows", event.OK, event.Anonymous, event.Pending, event.Denied, event.Ambiguous, event.UnknownHandle,
+	event.NotSent, event.CrossSite, event.LoginByGet, event.Upgrade, event.StoreDown, event.LoginLoop,
+	event.TooManyVisitors, event.InProgress, event.TrapHit, event.Framed, event.NoAnswer, event.Unreadable,
+	event.NoVerdict, event.NoUser, event.NoNumber, event.WrongPassword, event.Sent, event.UserLimit,
+	event.NumberLimit, event.ClientLimit, event.PrefixLimit, event.Budget, event.TooSoon, event.NoMoreSends,
+	event.GatewayDown, event.NumberRefused, event.BadNumber, event.BadCountry, event.BadNumberType,
+	event.WrongCode, event.MalformedCode, event.ExpiredCode, event.UsedUp, event.AlreadyUsed, event.LockedOut,
+	event.Disabled, event.BadToken, event.Logout, event.AppLogout, event.Cancelled, event.SameUser, event.NoFactor,
+}
+
+// told are the reasons that reach a page as a message: "other" is not enough.
+var told = []event.Reason{
+	event.Anonymous, event.UnknownHandle, event.NotSent, event.Denied, event.Ambiguous, event.CrossSite, event.LoginByGet,
+	event.Upgrade, event.StoreDown, event.LoginLoop, event.TooManyVisitors, event.InProgress, event.TrapHit,
+	event.NoAnswer, event.Unreadable, event.NoVerdict, event.NoUser, event.NoNumber, event.UsedUp, event.AlreadyUsed,
+	event.LockedOut, event.Disabled, event.BadToken,
+}
+
+var languages = []string{"en", "de", "fr", "es"}
+
+func pages(t *testing.T) *Pages {
+	t.Helper()
+	p, err := New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func write(p *Pages, method, lang string, status int, v View) *httptest.ResponseRecorder {
+	r := httptest.NewRequest(method, "/mfa", nil)
+	r.Header.Set("Accept-Language", lang)
+	w := httptest.NewRecorder()
+	p.Write(w, r, status, v)
+	return w
+}
+
+func view(kind Kind) View {
+	return View{
+		Kind: kind, App: "Example", Base: "/mfa", Login: "/login", Token: "t0ken", User: "alice", Ending: "67",
+		Digits: 6, Minutes: 5, Left: 2, Wait: 29500 * time.Millisecond, Resend: true, Regions: []string{"DE", "GB"},
+	}
+}
+
+// check reads a page strictly: every element is closed, ids are unique, what
+// ARIA and labels point at exists, and no script or style is inline.
+func check(t *testing.T, body string) *html.Node {
+	t.Helper()
+	void := []string{"meta", "link", "input", "br"}
+	var open []string
+	ids, refs := map[string]bool{}, []string{}
+	z := html.NewTokenizer(strings.NewReader(body))
+	for {
+		kind := z.Next()
+		if kind == html.ErrorToken {
+			break
+		}
+		tok := z.Token()
+		switch kind {
+		case html.StartTagToken:
+			if !slices.Contains(void, tok.Data) {
+				open = append(open, tok.Data)
+			}
+			for _, a := range tok.Attr {
+				switch {
+				case a.Key == "id" && ids[a.Val]:
+					t.Errorf("id %q twice", a.Val)
+				case a.Key == "id":
+					ids[a.Val] = true
+				case a.Key == "for", a.Key == "aria-describedby", a.Key == "aria-labelledby":
+					refs = append(refs, strings.Fields(a.Val)...)
+				case a.Key == "href" && strings.HasPrefix(a.Val, "#"):
+					refs = append(refs, a.Val[1:])
+				case strings.HasPrefix(a.Key, "on"), a.Key == "style":
+					t.Errorf("inline %s", a.Key)
+				}
+			}
+		case html.EndTagToken:
+			if len(open) == 0 || open[len(open)-1] != tok.Data {
+				t.Fatalf("</%s> closes %v\n%s", tok.Data, open, body)
+			}
+			open = open[:len(open)-1]
+		}
+	}
+	if len(open) != 0 {
+		t.Errorf("never closed: %v", open)
+	}
+	for _, r := range refs {
+		if !ids[r] {
+			t.Errorf("nothing has the id %q", r)
+		}
+	}
+	if strings.Contains(body, "{") || strings.Contains(body, "ZgotmplZ") {
+		t.Errorf("a placeholder is left, or a value was refused:\n%s", body)
+	}
+	doc, err := html.Parse(strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return doc
+}
+
+func elements(n *html.Node, name string) []*html.Node {
+	var out []*html.Node
+	for d := range n.Descendants() {
+		if d.Type == html.ElementNode && d.Data == name {
+			out = append(out, d)
+		}
+	}
+	return out
+}
+
+func attr(n *html.Node, key string) string {
+	for _, a := range n.Attr {
+		if a.Key == key {
+			return a.Val
+		}
+	}
+	return ""
+}
+
+func text(n *html.Node) string {
+	var b strings.Builder
+	for d := range n.Descendants() {
+		if d.Type == html.TextNode {
+			b.WriteString(d.Data)
+		}
+	}
+	return strings.TrimSpace(b.String())
+}
+
+func TestEveryPageInEveryLanguage(t *testing.T) {
+	p := pages(t)
+	for _, lang := range languages {
+		for kind := Message; kind <= Frame; kind++ {
+			for _, reason := range reasons {
+				t.Run(fmt.Sprintf("%s/%d/%s", lang, kind, reason), func(t *testing.T) {
+					for _, resend := range []bool{true, false} {
+						v := view(kind)
+						v.Reason, v.Resend, v.Change = reason, resend, resend
+						doc := check(t, write(p, "GET", lang, 200, v).Body.String())
+						root := elements(doc, "html")[0]
+						if attr(root, "lang") != lang || attr(root, "dir") != "ltr" {
+							t.Errorf("lang %q dir %q", attr(root, "lang"), attr(root, "dir"))
+						}
+						h1, title := elements(doc, "h1"), text(elements(doc, "title")[0])
+						if len(h1) != 1 || text(h1[0]) == "" || !strings.HasSuffix(title, text(h1[0])+" – Example") {
+							t.Errorf("%d h1, title %q", len(h1), title)
+						}
+						for _, name := range []string{"p", "button", "a", "label"} {
+							for _, n := range elements(doc, name) {
+								if text(n) == "" {
+									t.Errorf("empty <%s>", name)
+								}
+							}
+						}
+						for _, f := range elements(doc, "form") {
+							if attr(f, "method") != "post" || !strings.HasPrefix(attr(f, "action"), "/mfa/") {
+								t.Errorf("form %v", f.Attr)
+							}
+							if in := elements(f, "input"); attr(in[0], "name") != "secondfactorauthenticationtoken" || attr(in[0], "value") != "t0ken" {
+								t.Errorf("form %s without token", attr(f, "action"))
+							}
+						}
+						errorPage := reason != "" && (kind == Code || kind == Number)
+						if strings.HasPrefix(title, p.texts[lang]["error"]+" ") != errorPage {
+							t.Errorf("title %q", title)
+						}
+					}
+				})
+			}
+		}
+	}
+}
+
+func TestNoTextIsMissing(t *testing.T) {
+	p := pages(t)
+	placeholder := regexp.MustCompile(`\{\w+\}`)
+	en := p.texts["en"]
+	if len(p.texts) != len(languages) {
+		t.Errorf("languages: %v", p.langs)
+	}
+	for _, lang := range languages {
+		m := p.texts[lang]
+		for key, want := range en {
+			got, ok := m[key]
+			if !ok || strings.TrimSpace(got) == "" {
+				t.Errorf("%s: %s is missing", lang, key)
+			}
+			a, b := placeholder.FindAllString(got, -1), placeholder.FindAllString(want, -1)
+			slices.Sort(a)
+			slices.Sort(b)
+			if !strings.HasSuffix(key, ".one") && !slices.Equal(a, b) {
+				t.Errorf("%s: %s has %v, en has %v", lang, key, a, b)
+			}
+		}
+		for key := range m {
+			if _, ok := en[key]; !ok {
+				t.Errorf("%s: %s is in no other language", lang, key)
+			}
+		}
+		for _, r := range told {
+			if m["title."+string(r)] == "" || m["message."+string(r)] == "" {
+				t.Errorf("%s: no message for %s", lang, r)
+			}
+		}
+	}
+	// The texts that the template names.
+	b, err := templates.ReadFile("templates/page.html")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range regexp.MustCompile(`\.T "([a-z._]+)"`).FindAllStringSubmatch(string(b), -1) {
+		if en[m[1]] == "" {
+			t.Errorf("the template names %q", m[1])
+		}
+	}
+}
+
+func TestAttack_D10_StringsAreTextNotMarkup(t *testing.T) {
+	p := pages(t)
+	const evil = `"'></title></bdi><script>alert(1)</script><img src=x onerror=alert(1)>{{.Token}}`
+	for kind := Message; kind <= Frame; kind++ {
+		for _, reason := range []event.Reason{"", event.BadNumber, event.BadCountry, evil} {
+			v := view(kind)
+			v.Reason, v.App, v.User, v.Typed, v.Ending, v.Token = reason, evil, evil, evil, evil, evil
+			v.Regions, v.Login, v.Base = []string{evil}, "javascript:alert(1)", "/mfa"
+			body := write(p, "GET", "en", 200, v).Body.String()
+			doc, err := html.Parse(strings.NewReader(body))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if n := elements(doc, "img"); len(n) != 0 {
+				t.Errorf("kind %d: an image got in", kind)
+			}
+			for _, s := range elements(doc, "script") {
+				if attr(s, "src") != "/mfa/assets/code.js" || text(s) != "" {
+					t.Errorf("kind %d: a script got in", kind)
+				}
+			}
+			for _, a := range elements(doc, "a") {
+				if strings.HasPrefix(strings.ToLower(attr(a, "href")), "javascript:") {
+					t.Errorf("kind %d: a script in a link", kind)
+				}
+			}
+			if title := text(elements(doc, "title")[0]); !strings.HasSuffix(title, evil) {
+				t.Errorf("kind %d: title %q", kind, title)
+			}
+			if kind == Number {
+				for _, in := range elements(doc, "input") {
+					if attr(in, "name") == "phoneno2fa" && attr(in, "value") != evil {
+						t.Errorf("typed came back as %q", attr(in, "value"))
+					}
+				}
+			}
+		}
+	}
+}
+
+func TestHeaders(t *testing.T) {
+	p := pages(t)
+	for kind := Message; kind <= Frame; kind++ {
+		h := write(p, "GET", "de", 403, view(kind)).Header()
+		for key, want := range map[string]string{
+			"Cache-Control": "no-store, no-transform", "X-Content-Type-Options": "nosniff", "Referrer-Policy": "same-origin",
+			"X-Robots-Tag": "noindex", "Cross-Origin-Resource-Policy": "same-origin", "Content-Language": "de",
+			"Content-Type": "text/html; charset=utf-8", "Permissions-Policy": "otp-credentials=(self)",
+			"Vary": "Accept-Language, Sec-Fetch-Mode, Sec-Fetch-Dest, Accept",
+		} {
+			if h.Get(key) != want {
+				t.Errorf("kind %d: %s: %q", kind, key, h.Get(key))
+			}
+		}
+		csp := h.Get("Content-Security-Policy")
+		ancestors, xfo, coop := "'none'", "DENY", "same-origin"
+		if kind == Frame {
+			ancestors, xfo, coop = "'self'", "", ""
+		}
+		if !strings.HasPrefix(csp, "default-src 'none'; ") || !strings.HasSuffix(csp, "base-uri 'none'; frame-ancestors "+ancestors) ||
+			strings.Contains(csp, "unsafe") || strings.Contains(csp, "form-action") {
+			t.Errorf("kind %d: %s", kind, csp)
+		}
+		if h.Get("X-Frame-Options") != xfo || h.Get("Cross-Origin-Opener-Policy") != coop {
+			t.Errorf("kind %d: framing %q %q", kind, h.Get("X-Frame-Options"), h.Get("Cross-Origin-Opener-Policy"))
+		}
+	}
+}
+
+func TestHeadHasNoBody(t *testing.T) {
+	p := pages(t)
+	get, head := write(p, "GET", "en", 401, view(Code)), write(p, "HEAD", "en", 401, view(Code))
+	if head.Body.Len() != 0 || head.Code != 401 || head.Header().Get("Content-Length") != get.Header().Get("Content-Length") {
+		t.Errorf("%d, %d bytes, %v", head.Code, head.Body.Len(), head.Header())
+	}
+}
+
+func TestBrokenTemplateTellsNothing(t *testing.T) {
+	clone := pages(t)
+	if _, err := clone.page.New("page").Parse(`secret text {{.NoSuchField}}`); err != nil {
+		t.Fatal(err)
+	}
+	w := write(clone, "GET", "en", 200, view(Code))
+	if w.Code != 500 || strings.Contains(w.Body.String(), "secret") || strings.Contains(w.Body.String(), "NoSuchField") ||
+		!strings.HasPrefix(w.Header().Get("Cache-Control"), "no-store") {
+		t.Errorf("%d %q %v", w.Code, w.Body, w.Header())
+	}
+}
+
+func TestLanguage(t *testing.T) {
+	p := pages(t)
+	for accept, want := range map[string]string{
+		"": "en", "*": "en", "de-AT,de;q=0.9": "de", "fr-CA": "fr", "es-419,en;q=0.5": "es", "ja": "en",
+		"ja, fr;q=0.4": "fr", "en-GB, de;q=0.9": "en", "de;q=0.1, es;q=0.8": "es", ";;;q=": "en",
+		strings.Repeat("x-", 5000): "en",
+	} {
+		if got := write(p, "GET", accept, 200, view(Code)).Header().Get("Content-Language"); got != want {
+			t.Errorf("%.40q: %s, want %s", accept, got, want)
+		}
+	}
+}
+
+func TestCodePage(t *testing.T) {
+	p := pages(t)
+	body := func(change func(*View)) string {
+		v := view(Code)
+		change(&v)
+		return write(p, "GET", "en", 200, v).Body.String()
+	}
+	has := func(name, body string, want bool, parts ...string) {
+		t.Helper()
+		for _, s := range parts {
+			if strings.Contains(body, s) != want {
+				t.Errorf("%s: %q is there: %t", name, s, !want)
+			}
+		}
+	}
+	has("plain", body(func(*View) {}), true, `autocomplete="one-time-code"`, `inputmode="numeric"`, "autofocus",
+		`<bdi dir="ltr"><strong>67</strong></bdi>`, "6 numbers", "5 minutes", "in 30 seconds", "/mfa/verify", "/mfa/resend", "/mfa/cancel")
+	has("plain", body(func(*View) {}), false, `role="alert"`, `role="status"`, "aria-invalid", "?number=1")
+	has("one", body(func(v *View) { v.Wait, v.Minutes = time.Second, 1 }), true, "in 1 second.", "for 1 minute.")
+	has("change", body(func(v *View) { v.Change = true }), true, "/mfa?number=1")
+	has("sent", body(func(v *View) { v.Sent = true }), true, `role="status"`, "another text")
+	has("no more", body(func(v *View) { v.Resend = false }), true, "No more texts")
+	has("no more", body(func(v *View) { v.Resend = false }), false, "/mfa/resend")
+	has("wrong", body(func(v *View) { v.Reason = event.WrongCode }), true, `role="alert"`, "There is a problem",
+		`aria-invalid="true"`, `aria-describedby="hint error"`, "<title>Error: ", "2 tries left")
+	has("wrong, one", body(func(v *View) { v.Reason, v.Left = event.WrongCode, 1 }), true, "one try left")
+	has("wrong, many", body(func(v *View) { v.Reason, v.Left = event.WrongCode, 3 }), false, "left.")
+	// Neither of these is a mistake in the field.
+	has("too soon", body(func(v *View) { v.Reason = event.TooSoon }), true, `role="alert"`, "in 30 seconds")
+	has("too soon", body(func(v *View) { v.Reason = event.TooSoon }), false, "aria-invalid")
+	has("unsent", body(func(v *View) { v.Unsent = event.GatewayDown }), true, `role="status"`, "could not send")
+	has("unsent", body(func(v *View) { v.Unsent = event.GatewayDown }), false, "aria-invalid", "ending in", "Error:")
+}
+
+func TestMessages(t *testing.T) {
+	p := pages(t)
+	for _, c := range []struct {
+		reason event.Reason
+		until  time.Duration
+		want   []string
+	}{
+		{event.LockedOut, 14*time.Minute + time.Second, []string{"in 15 minutes", `href="/login"`}},
+		{event.LockedOut, time.Second, []string{"in 1 minute."}},
+		{event.LockedOut, 0, []string{"Wait a while"}},
+		{event.Disabled, 0, []string{"Contact your administrator"}},
+		{event.NotSent, 0, []string{"was not sent", "another tab", "go back", `href="/login"`}},
+		{event.BadToken, 0, []string{`href="/mfa"`}},
+		{event.StoreDown, 0, []string{"Try again", `href="/login"`}},
+	} {
+		v := view(Message)
+		v.Reason, v.Until = c.reason, c.until
+		body := write(p, "GET", "en", 200, v).Body.String()
+		for _, s := range c.want {
+			if !strings.Contains(body, s) {
+				t.Errorf("%s %s: no %q\n%s", c.reason, c.until, s, body)
+			}
+		}
+	}
+}
+
+func TestCountriesHaveNames(t *testing.T) {
+	p := pages(t)
+	v := view(Number)
+	for lang, want := range map[string]string{"en": "Germany, United Kingdom", "de": "Deutschland, Vereinigtes Königreich"} {
+		if body := write(p, "GET", lang, 200, v).Body.String(); !strings.Contains(body, want) {
+			t.Errorf("%s: no %q\n%s", lang, want, body)
+		}
+	}
+}
+
+func TestAsset(t *testing.T) {
+	p := pages(t)
+	get := func(method, name, tag string) *httptest.ResponseRecorder {
+		r := httptest.NewRequest(method, "/mfa/assets/"+name, nil)
+		r.Header.Set("If-None-Match", tag)
+		w := httptest.NewRecorder()
+		p.Asset(w, r, name)
+		return w
+	}
+	for name, kind := range map[string]string{"style.css": "text/css; charset=utf-8", "code.js": "text/javascript; charset=utf-8"} {
+		w := get("GET", name, "")
+		h := w.Header()
+		if w.Code != 200 || w.Body.Len() == 0 || h.Get("Content-Type") != kind || h.Get("X-Content-Type-Options") != "nosniff" ||
+			!strings.HasPrefix(h.Get("Cache-Control"), "public") || h.Get("Etag") == "" {
+			t.Errorf("%s: %d %v", name, w.Code, h)
+		}
+		if w := get("GET", name, h.Get("Etag")); w.Code != 304 || w.Body.Len() != 0 {
+			t.Errorf("%s again: %d", name, w.Code)
+		}
+		if w := get("HEAD", name, ""); w.Code != 200 || w.Body.Len() != 0 {
+			t.Errorf("HEAD %s: %d, %d bytes", name, w.Code, w.Body.Len())
+		}
+	}
+	for _, name := range []string{"", ".", "..", "../pages.go", "../templates/page.html", "STYLE.CSS", "style.css/"} {
+		if w := get("GET", name, ""); w.Code != 404 {
+			t.Errorf("%q: %d", name, w.Code)
+		}
+	}
+}
+
+func TestWriteChallenge(t *testing.T) {
+	w := httptest.NewRecorder()
+	WriteChallenge(w, http.StatusForbidden, Challenge{
+		Token: "tok", Expires: time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC), Number: "+4915123456767", Verified: true, Sent: true, ID: "id", Base: "/mfa",
+	})
+	var got map[string]any
+	if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil {
+		t.Fatal(err)
+	}
+	if w.Code != 403 || got["ErrorCode"] != 1176.0 || got["access_token"] != zeroToken || got["expires_in"] != zeroTime || got["location"] != "/mfa" {
+		t.Errorf("%d %v", w.Code, got)
+	}
+	second, ok := got["SecondFactorAuthentication"].(map[string]any)
+	if !ok || second["SecondFactorAuthenticationToken"] != "tok" || second["OTPPhoneNo"] != "XXXXXXXX67" ||
+		second["ExpireIn"] != "2030-01-02T03:04:05.0000000Z" || second["IsOTPAuthenticatorVerified"] != true {
+		t.Errorf("%v", second)
+	}
+	if strings.Contains(w.Body.String(), "4915123") || !strings.HasPrefix(w.Header().Get("Cache-Control"), "no-store") {
+		t.Errorf("%s %v", w.Body, w.Header())
+	}
+}
+
+func TestWriteErrorKnowsEveryReason(t *testing.T) {
+	for _, reason := range reasons {
+		w := httptest.NewRecorder()
+		WriteError(w, http.StatusForbidden, reason)
+		var got struct {
+			ErrorCode int
+			Message   string
+			Reason    event.Reason `json:"reason"`
+		}
+		if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil || got.ErrorCode == 0 || got.Message == "" || got.Reason != reason {
+			t.Errorf("%q: %v %s", reason, err, w.Body)
+		}
+	}
+}
