@@ -105,7 +105,7 @@ func (p *Pages) Asset(w http.ResponseWriter, r *http.Request, name string) {
 	h.Set("Content-Type", a.kind)
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Cache-Control", "public, max-age=300")
-	h.Set("Etag", a.etag)
+	h.Set("ETag", a.etag)
 	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(a.body))
 }
 
