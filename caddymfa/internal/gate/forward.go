@@ -37,8 +37,9 @@ func (g *Gate) verified(v *visit) (event.Reason, error) {
 	}
 	v.in.Announce(s.Level, s.User, s.VerifiedAt)
 
-	h := &head{g: g, v: v, s: s, stream: stream, logout: logout, given: len(v.w.Header()["Set-Cookie"])}
-	tap := &upstream.Tap{W: v.w, OnHead: h.verified}
+	v.headAt = head{g: g, v: v, s: s, stream: stream, logout: logout, given: len(v.w.Header()["Set-Cookie"])}
+	v.tapAt = upstream.Tap{W: v.w, OnHead: v.headAt.verified}
+	h, tap := &v.headAt, &v.tapAt
 	err := v.next(tap, r)
 	if err == nil && tap.Status() == 0 {
 		tap.WriteHeader(http.StatusOK)

@@ -12,7 +12,7 @@ type live struct {
 	alive func(ctx context.Context, gate string, id ID) bool
 
 	mu   sync.Mutex
-	open map[ID]map[*Stream]struct{}
+	open map[ID]*Stream // the first of a session's requests; they are linked
 
 	stop context.CancelFunc
 	done chan struct{}
@@ -25,6 +25,9 @@ type Stream struct {
 	gate   string
 	since  time.Time
 	cancel context.CancelFunc
+
+	next, prev *Stream
+	linked     bool
 }
 
 // watchEvery is how often sessions with a long request are looked up; with the
@@ -33,7 +36,7 @@ const watchEvery = 3 * time.Second
 
 func newLive(alive func(context.Context, string, ID) bool) *live {
 	ctx, stop := context.WithCancel(context.Background())
-	l := &live{alive: alive, open: make(map[ID]map[*Stream]struct{}), stop: stop, done: make(chan struct{})}
+	l := &live{alive: alive, open: make(map[ID]*Stream), stop: stop, done: make(chan struct{})}
 	go l.watch(ctx)
 	return l
 }
@@ -45,10 +48,11 @@ func (l *live) attach(ctx context.Context, gate string, id ID) (context.Context,
 	st := &Stream{live: l, id: id, gate: gate, since: time.Now(), cancel: cancel}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.open[id] == nil {
-		l.open[id] = make(map[*Stream]struct{}, 1)
+	st.next, st.linked = l.open[id], true
+	if st.next != nil {
+		st.next.prev = st
 	}
-	l.open[id][st] = struct{}{}
+	l.open[id] = st
 	return ctx, st
 }
 
@@ -58,10 +62,26 @@ func (st *Stream) Detach() {
 	l := st.live
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	delete(l.open[st.id], st)
-	if len(l.open[st.id]) == 0 {
+	l.unlink(st)
+}
+
+// unlink takes a request out of its session's list. The lock is held.
+func (l *live) unlink(st *Stream) {
+	if !st.linked {
+		return
+	}
+	if st.next != nil {
+		st.next.prev = st.prev
+	}
+	switch {
+	case st.prev != nil:
+		st.prev.next = st.next
+	case st.next != nil:
+		l.open[st.id] = st.next
+	default:
 		delete(l.open, st.id)
 	}
+	st.next, st.prev, st.linked = nil, nil, false
 }
 
 // Release says that the request is over.
@@ -73,10 +93,10 @@ func (st *Stream) Release() {
 func (l *live) end(id ID) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for st := range l.open[id] {
+	for st := l.open[id]; st != nil; st = l.open[id] {
 		st.cancel()
+		l.unlink(st)
 	}
-	delete(l.open, id)
 }
 
 func (l *live) watch(ctx context.Context) {
@@ -106,8 +126,8 @@ func (l *live) long() map[ID]string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	out := make(map[ID]string)
-	for id, of := range l.open {
-		for st := range of {
+	for id, first := range l.open {
+		for st := first; st != nil; st = st.next {
 			if time.Since(st.since) > freshness {
 				out[id] = st.gate
 			}
