@@ -438,6 +438,24 @@ func TestAttack_J6_SideDoorIsTrapped(t *testing.T) {
 	})
 }
 
+func TestAttack_J6_FailedLoginThatLogsSomebodyInIsTrapped(t *testing.T) {
+	stores(t, func(t *testing.T, open func(t *testing.T) store.Store) {
+		// The rule takes this for a wrong password; the application has let
+		// somebody in by another of its ways.
+		w := newWorld(t, open(t), 1, answers{func(w http.ResponseWriter, _ *http.Request) {
+			http.SetCookie(w, &http.Cookie{Name: "REMEMBER", Value: "bob-forever", Path: "/"})
+			_, _ = io.WriteString(w, marker+" of bob")
+		}, newLegacy()}, func(g *gate.Gate, _ *login.Config) {
+			g.Site.Traps, _ = match.Compile([][]match.Condition{{{Cookie: &match.Pair{Name: "^REMEMBER$"}}}})
+		})
+		c := w.browser()
+		if c.login("alice", "pw-a"); c.status != http.StatusForbidden || strings.Contains(fmt.Sprint(c.head, c.body), "bob") {
+			t.Fatalf("%d %s", c.status, c.body)
+		}
+		c.out()
+	})
+}
+
 func TestAttack_J6_DenyIsShutForEverybody(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		c := w.browser().signIn("alice")

@@ -142,7 +142,8 @@ func FuzzHandle(f *testing.F) {
 	f.Add("1")
 	f.Add(good[:60])
 	f.Fuzz(func(t *testing.T, value string) {
-		if h, ok := tb.openHandle(g.ID, value); ok && (value != good || h.version != 7) {
+		// Every process of the fuzzer seals anew, so texts are not compared.
+		if h, ok := tb.openHandle(g.ID, value); ok && (h.id != ID{1} || h.version != 7) {
 			t.Fatalf("%q opens", value)
 		}
 		if _, ok := tb.openHandle("other", value); ok {
