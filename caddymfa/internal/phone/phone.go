@@ -42,8 +42,12 @@ func Parse(input, region string) (Number, error) {
 	if err != nil || !lib.IsPossibleNumber(p) || !lib.IsValidNumber(p) {
 		return Number{}, ErrNumber
 	}
+	e164 := lib.Format(p, lib.E164)
+	if len(e164) > len("+")+15 { // E.164 6.2.1; some landlines abroad have more
+		return Number{}, ErrNumber
+	}
 	return Number{
-		e164: lib.Format(p, lib.E164), country: int(p.GetCountryCode()),
+		e164: e164, country: int(p.GetCountryCode()),
 		region: lib.GetRegionCodeForNumber(p), kind: lib.GetNumberType(p),
 	}, nil
 }

@@ -119,7 +119,7 @@ func TestRegionOf(t *testing.T) {
 }
 
 func FuzzParse(f *testing.F) {
-	for _, in := range []string{"+49 (0) 171 3920012", "0171/3920012", "＋４９１７１３９２００１２", "0049", "+1", "\u202a+1\u202c", "(((", "+39 06 1234 5678"} {
+	for _, in := range []string{"+49 (0) 171 3920012", "0171/3920012", "＋４９１７１３９２００１２", "0049", "+1", "\u202a+1\u202c", "(((", "+39 06 1234 5678", "21000000000000"} {
 		f.Add(in, "DE")
 	}
 	f.Fuzz(func(t *testing.T, in, region string) {
