@@ -1,6 +1,7 @@
 package caddymfa
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -393,40 +394,63 @@ func prepare(parent, own *http.Request, w http.ResponseWriter) *http.Request {
 
 // ServeHTTP runs the gate.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	route := &route{ctx: r.Context()}
 	repl := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer) //nolint:forcetypeassert // the server sets it
 	repl.Delete("http.auth.user.id")
-	in := gate.Input{
-		Method: r.Method, URL: r.URL, Secure: secure(r),
-		Announce: func(level session.Level, user string, at time.Time) { announce(repl, level, user, at) },
-		NoLog:    func() { caddyhttp.SetVar(r.Context(), caddyhttp.LogSkipVar, true) },
-	}
+	repl.Map(route.placeholder)
+	in := gate.Input{Method: r.Method, URL: r.URL, Secure: secure(r), Server: route}
 	if orig, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok {
 		in.Method, in.URL = orig.Method, orig.URL
 	}
 	in.ClientIP, _ = caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
 	reason, err := h.gate.Serve(w, r, in, next.ServeHTTP)
-	if extra, ok := r.Context().Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields); ok {
-		extra.Set(zap.String("mfa", string(reason)))
+	if s, ok := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server); ok && s.Logs != nil {
+		if extra, ok := r.Context().Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields); ok {
+			extra.Set(zap.String("mfa", string(reason)))
+		}
 	}
 	return err
 }
 
-func announce(repl *caddy.Replacer, level session.Level, user string, at time.Time) {
-	repl.Set("http.mfa.level", string(level))
-	switch level {
-	case session.Verified:
-		repl.Set("http.auth.user.id", user)
-		repl.Set("http.mfa.verified_at", stamp(at))
-	case session.Pending:
-		repl.Set("http.auth.candidate.id", user)
-	case session.None, session.Anonymous:
-	}
+// route is what the gate tells the rest of the Caddyfile about one request.
+type route struct {
+	ctx   context.Context //nolint:containedctx // of one request, for as long as it lives
+	level session.Level
+	user  string
+	at    time.Time
 }
 
-// stamp is a time that is written only where somebody asks for it.
-type stamp time.Time
+// Announce implements [gate.Server].
+func (t *route) Announce(level session.Level, user string, at time.Time) {
+	t.level, t.user, t.at = level, user, at
+}
 
-func (s stamp) String() string { return time.Time(s).UTC().Format(time.RFC3339) }
+// NoLog implements [gate.Server].
+func (t *route) NoLog() { caddyhttp.SetVar(t.ctx, caddyhttp.LogSkipVar, true) }
+
+// placeholder gives what was announced. A name of ours is always known, so that
+// a header made of it is empty and not the placeholder's own text.
+func (t *route) placeholder(key string) (any, bool) {
+	switch key {
+	case "http.auth.user.id":
+		if t.level == session.Verified {
+			return t.user, true
+		}
+	case "http.auth.candidate.id":
+		if t.level == session.Pending {
+			return t.user, true
+		}
+	case "http.mfa.level":
+		return string(t.level), true
+	case "http.mfa.verified_at":
+		if t.level == session.Verified {
+			return t.at.UTC().Format(time.RFC3339), true
+		}
+	default:
+		return nil, false
+	}
+	return "", true
+}
 
 // secure reports whether the browser sees TLS: here, or at a proxy that is trusted.
 func secure(r *http.Request) bool {

@@ -4,7 +4,7 @@
 package main
 
 import (
-	"bytes"
+	"crypto/rand"
 	"flag"
 	"fmt"
 	"io"
@@ -12,7 +12,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -21,7 +20,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -29,20 +27,19 @@ import (
 )
 
 var (
-	rounds  = flag.Int("rounds", 6, "rounds of each site")
+	rounds  = flag.Int("rounds", 12, "rounds of each site")
 	length  = flag.Duration("length", 2*time.Second, "length of a round")
 	clients = flag.Int("clients", 16, "parallel clients")
-	redis   = flag.String("redis", os.Getenv("BENCH_REDIS"), "address of a Redis, e.g. redis://127.0.0.1:6379; empty: embedded store only")
 	size    = flag.Bool("size", true, "build and compare stripped binaries")
 )
 
 func main() {
 	flag.Parse()
 	fmt.Printf("%s, %d processors, %s\n\n", cpu(), runtime.NumCPU(), runtime.Version())
-	bench("embedded", "store embedded")
-	if *redis != "" {
-		bench("redis", "store redis "+*redis+"\n\t\tsecret benchmark-secret-of-at-least-32-bytes")
-	}
+	bench("embedded", "store embedded", nil)
+	srv := startRedis()
+	bench("redis", "store redis "+srv.url+"\n\t\tsecret benchmark-secret-of-at-least-32-bytes", srv)
+	srv.stop()
 	if *size {
 		compareSize()
 	}
@@ -89,12 +86,30 @@ const users = 200
 
 func number(i int) string { return fmt.Sprintf("+4474001%05d", i) }
 
-func bench(name, store string) {
+// twoCookies is the demo application with a second cookie at the login.
+func twoCookies() http.Handler {
+	app := demoapp.New()
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPost {
+			http.SetCookie(w, &http.Cookie{Name: "PAYREMEMBER", Value: rand.Text(), Path: "/", HttpOnly: true})
+		}
+		app.ServeHTTP(w, r)
+	})
+}
+
+// site is a running Caddy with a plain site and one behind the gate.
+type site struct {
+	cmd                 *exec.Cmd
+	plain, gated, admin string
+	texts               *texts
+}
+
+// start runs both sites in front of one application. end gives all of it back.
+func start(store string) (s *site, end func()) {
 	dir, err := os.MkdirTemp("", "caddymfa-bench-")
 	if err != nil {
 		log.Fatal(err)
 	}
-	defer func() { _ = os.RemoveAll(dir) }()
 	var numbers strings.Builder
 	for i := range users {
 		demoapp.Users[fmt.Sprint("user", i)] = "pw"
@@ -103,14 +118,13 @@ func bench(name, store string) {
 	if err := os.WriteFile(filepath.Join(dir, "numbers"), []byte(numbers.String()), 0o600); err != nil {
 		log.Fatal(err)
 	}
-	app := httptest.NewServer(demoapp.New())
-	defer app.Close()
-	x := &texts{last: map[string]string{}}
-	sms := httptest.NewServer(x)
-	defer sms.Close()
-	plain, gated := free(), free()
+	app := httptest.NewServer(twoCookies())
+	s = &site{texts: &texts{last: map[string]string{}}}
+	sms := httptest.NewServer(s.texts)
+	plain, gated, admin := free(), free(), free()
+	s.plain, s.gated, s.admin = address(plain), address(gated), address(admin)
 	config := fmt.Sprintf(`{
-	admin off
+	admin 127.0.0.1:%d
 	persist_config off
 	auto_https off
 	log {
@@ -140,154 +154,62 @@ http://127.0.0.1:%d {
 			user form user
 			identity /me "Signed in as ([^<]+)\."
 		}
-		session_cookies ^PAYSESS$
+		session_cookies ^PAY(SESS|REMEMBER)$
 	}
 	reverse_proxy %s
 }
-`, store, sms.URL, dir, plain, app.Listener.Addr(), gated, app.Listener.Addr())
+`, admin, store, sms.URL, dir, plain, app.Listener.Addr(), gated, app.Listener.Addr())
 	file := filepath.Join(dir, "Caddyfile")
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		log.Fatal(err)
 	}
-	cmd := exec.Command("bin/caddymfa", "run", "--config", file, "--adapter", "caddyfile")
-	cmd.Env = append(os.Environ(), "XDG_DATA_HOME="+dir)
-	cmd.Stderr = os.Stderr
-	if err := cmd.Start(); err != nil {
+	s.cmd = exec.Command("bin/caddymfa", "run", "--config", file, "--adapter", "caddyfile")
+	s.cmd.Env = append(os.Environ(), "XDG_DATA_HOME="+dir)
+	s.cmd.Stderr = os.Stderr
+	if err := s.cmd.Start(); err != nil {
 		log.Fatal(err)
 	}
-	defer func() { _ = cmd.Process.Signal(syscall.SIGTERM); _ = cmd.Wait() }()
-	p, g := fmt.Sprintf("http://127.0.0.1:%d", plain), fmt.Sprintf("http://127.0.0.1:%d", gated)
 	for range 100 {
-		if res, err := http.Get(g + "/mfa/status"); err == nil {
+		if res, err := http.Get(s.gated + "/mfa/status"); err == nil {
 			_ = res.Body.Close()
 			break
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
+	return s, func() {
+		_ = s.cmd.Process.Signal(syscall.SIGTERM)
+		_ = s.cmd.Wait()
+		app.Close()
+		sms.Close()
+		_ = os.RemoveAll(dir)
+	}
+}
 
-	direct := login(p, "user0", nil)
-	handle := login(g, "user0", x)
-	var rp, rg, lp, lg []float64
-	load(p, direct)
-	load(g, handle)
+func address(port int) string { return fmt.Sprintf("http://127.0.0.1:%d", port) }
+
+func bench(name, store string, redis *redisServer) {
+	s, end := start(store)
+	defer end()
+	direct, handle := login(s.plain, "user0", nil), login(s.gated, "user0", s.texts)
+	if redis != nil {
+		fmt.Printf("%-9s a verified session with two cookies: %d bytes of Redis' memory, its key and all\n", name, redis.largest())
+	}
+	var plain, gate results
+	s.load(s.plain, direct)
+	s.load(s.gated, handle)
 	for range *rounds {
-		a, b := load(p, direct), load(g, handle)
-		rp, rg = append(rp, a.rate), append(rg, b.rate)
-		lp, lg = append(lp, a.p99), append(lg, b.p99)
+		plain, gate = append(plain, s.load(s.plain, direct)), append(gate, s.load(s.gated, handle))
 	}
-	fmt.Printf("%-9s verified requests/s: gate %.0f, plain Caddy %.0f, ratio %.3f\n", name, median(rg), median(rp), ratios(rg, rp))
-	fmt.Printf("%-9s p99: gate %.2f ms, plain %.2f ms, ratio %.2f\n", name, median(lg), median(lp), ratios(lg, lp))
-	alone, with := logins(p, nil), logins(g, x)
-	fmt.Printf("%-9s complete logins/s: gate (password, code, release) %.0f, application alone (password) %.0f, ratio %.2f\n\n", name, with, alone, with/alone)
-}
-
-type result struct{ rate, p99 float64 }
-
-// load asks for one page as often as it can, for the length of a round.
-func load(base string, cookie *http.Cookie) result {
-	tr := &http.Transport{MaxIdleConnsPerHost: *clients}
-	defer tr.CloseIdleConnections()
-	var wg sync.WaitGroup
-	var mu sync.Mutex
-	var all []time.Duration
-	var bad atomic.Int64
-	end := time.Now().Add(*length)
-	for range *clients {
-		wg.Go(func() {
-			var mine []time.Duration
-			for time.Now().Before(end) {
-				req, _ := http.NewRequest(http.MethodGet, base+"/report", nil)
-				req.AddCookie(cookie)
-				start := time.Now()
-				res, err := tr.RoundTrip(req)
-				if err != nil {
-					bad.Add(1)
-					continue
-				}
-				b, _ := io.ReadAll(res.Body)
-				_ = res.Body.Close()
-				if !bytes.Contains(b, []byte(demoapp.Marker)) {
-					bad.Add(1)
-				}
-				mine = append(mine, time.Since(start))
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			all = append(all, mine...)
-		})
+	say := func(what, unit string, figure func(result) float64) {
+		a, b := gate.each(figure), plain.each(figure)
+		fmt.Printf("%-9s %-36s gate %8.2f%s, plain Caddy %8.2f%s, ratio %.3f\n", name, what, median(a), unit, median(b), unit, ratios(a, b))
 	}
-	wg.Wait()
-	if bad.Load() > 0 {
-		log.Fatalf("%d answers were wrong", bad.Load())
-	}
-	slices.Sort(all)
-	return result{float64(len(all)) / length.Seconds(), float64(all[len(all)*99/100].Microseconds()) / 1000}
-}
-
-var token = regexp.MustCompile(`secondfactorauthenticationtoken" value="([^"]+)"`)
-
-// login signs a user in and returns his cookie. Without texts the application
-// is asked directly.
-func login(base, user string, x *texts) *http.Cookie {
-	tr := http.DefaultTransport
-	var cookie *http.Cookie
-	do := func(method, path string, v url.Values) (*http.Response, string) {
-		req, _ := http.NewRequest(method, base+path, strings.NewReader(v.Encode()))
-		req.Header.Set("Accept", "text/html")
-		req.Header.Set("User-Agent", user)
-		if method == http.MethodPost {
-			req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-		}
-		if cookie != nil {
-			req.AddCookie(cookie)
-		}
-		res, err := tr.RoundTrip(req)
-		if err != nil {
-			log.Fatal(err)
-		}
-		b, _ := io.ReadAll(res.Body)
-		_ = res.Body.Close()
-		for _, c := range res.Cookies() {
-			cookie = c
-		}
-		return res, string(b)
-	}
-	password := "pw"
-	do(http.MethodPost, "/login", url.Values{"user": {user}, "password": {password}})
-	if x == nil {
-		return cookie
-	}
-	_, page := do(http.MethodGet, "/mfa", nil)
-	m := token.FindStringSubmatch(page)
-	if m == nil {
-		log.Fatalf("no code page: %s", page)
-	}
-	var i int
-	_, _ = fmt.Sscanf(user, "user%d", &i)
-	x.mu.Lock()
-	code := x.last[number(i)]
-	x.mu.Unlock()
-	if res, page := do(http.MethodPost, "/mfa/verify", url.Values{"otp": {code}, "secondfactorauthenticationtoken": {m[1]}}); res.StatusCode != http.StatusSeeOther {
-		log.Fatalf("the code was not accepted: %s", page)
-	}
-	return cookie
-}
-
-// logins is how many logins a second the users manage together.
-func logins(base string, x *texts) float64 {
-	var next, done atomic.Int64
-	var wg sync.WaitGroup
-	start := time.Now()
-	for range 8 {
-		wg.Go(func() {
-			for time.Since(start) < *length {
-				login(base, fmt.Sprint("user", next.Add(1)%users), x)
-				done.Add(1)
-			}
-		})
-	}
-	wg.Wait()
-	return float64(done.Load()) / time.Since(start).Seconds()
+	say("verified requests per second", "", func(r result) float64 { return r.rate })
+	say("their 99th percentile", " ms", func(r result) float64 { return r.p99 })
+	say("processor time of one", " µs", func(r result) float64 { return r.cpu * 1e6 })
+	say("allocations of one", "", func(r result) float64 { return r.allocs })
+	alone, with := logins(s.plain, nil), logins(s.gated, s.texts)
+	fmt.Printf("%-9s complete logins per second: gate (password, code, release) %.0f, application alone (password) %.0f, ratio %.3f\n\n", name, with, alone, with/alone)
 }
 
 func median(v []float64) float64 {
@@ -303,27 +225,4 @@ func ratios(a, b []float64) float64 {
 		r = append(r, a[i]/b[i])
 	}
 	return median(r)
-}
-
-func compareSize() {
-	dir, err := os.MkdirTemp("", "caddymfa-size-")
-	if err != nil {
-		log.Fatal(err)
-	}
-	defer func() { _ = os.RemoveAll(dir) }()
-	var mb [2]float64
-	for i, pkg := range []string{"./test/bench/plain", "./cmd/caddymfa"} {
-		out := filepath.Join(dir, fmt.Sprint(i))
-		cmd := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", out, pkg)
-		cmd.Stderr = os.Stderr
-		if err := cmd.Run(); err != nil {
-			log.Fatal(err)
-		}
-		info, err := os.Stat(out)
-		if err != nil {
-			log.Fatal(err)
-		}
-		mb[i] = float64(info.Size()) / 1e6
-	}
-	fmt.Printf("stripped binary: %.1f MB, plain Caddy %.1f MB: +%.1f MB\n", mb[1], mb[0], mb[1]-mb[0])
 }

@@ -6,10 +6,8 @@ import (
 	"net/http/httptest"
 	"path/filepath"
 	"testing"
-	"time"
 
 	"github.com/caddymfa/caddymfa/caddymfa/internal/gate"
-	"github.com/caddymfa/caddymfa/caddymfa/internal/session"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/store/bolt"
 )
 
@@ -28,7 +26,7 @@ func BenchmarkVerifiedRequest(b *testing.B) {
 		_, _ = io.WriteString(rw, "ok")
 		return nil
 	}
-	in := gate.Input{ClientIP: "192.0.2.1", Announce: func(session.Level, string, time.Time) {}, NoLog: func() {}}
+	in := gate.Input{ClientIP: "192.0.2.1", Server: deaf{}}
 	host := w.nodes[0].Listener.Addr().String()
 	b.ReportAllocs()
 	for b.Loop() {

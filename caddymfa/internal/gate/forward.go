@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -27,19 +28,24 @@ func (g *Gate) verified(v *visit) (event.Reason, error) {
 		}
 	}
 	now := time.Now()
-	logout := g.logout(v)
-	ctx, stream := g.Flow.Sessions.Attach(v.r.Context(), &v.site.Gate, s)
-	defer stream.Release()
-	r := v.r.WithContext(ctx)
-	upstream.Dress(r, v.site.Cookies.Up(v.r.Header["Cookie"], &s.Jar, v.in.URL.Path, true, now), v.site.Credentials, true)
+	r := v.r
+	v.headAt = head{g: g, v: v, s: s, asked: now, logout: g.logout(v), given: len(v.w.Header()["Set-Cookie"])}
+	v.tapAt = upstream.Tap{W: v.w, OnHead: v.headAt.verified}
+	h, tap := &v.headAt, &v.tapAt
+	defer h.release()
+	upstream.Dress(r, v.site.Cookies.Up(r.Header["Cookie"], &s.Jar, v.in.URL.Path, true, now), v.site.Credentials, true)
 	if g.Rules.Covers(&v.target) {
 		intake.StripOverrides(r.Header) // a login must not hide behind another method
 	}
-	v.in.Announce(s.Level, s.User, s.VerifiedAt)
+	if leavesHTTP(r) {
+		// The connection will be out of the tap's hands: its context ends it.
+		ctx, cancel := context.WithCancel(r.Context())
+		defer cancel()
+		r = r.WithContext(ctx)
+		h.stream = g.Flow.Sessions.Tie(&v.site.Gate, s, cancel)
+	}
+	v.in.Server.Announce(s.Level, s.User, s.VerifiedAt)
 
-	v.headAt = head{g: g, v: v, s: s, stream: stream, logout: logout, given: len(v.w.Header()["Set-Cookie"])}
-	v.tapAt = upstream.Tap{W: v.w, OnHead: v.headAt.verified}
-	h, tap := &v.headAt, &v.tapAt
 	err := v.next(tap, r)
 	if err == nil && tap.Status() == 0 {
 		tap.WriteHeader(http.StatusOK)
@@ -49,6 +55,22 @@ func (g *Gate) verified(v *visit) (event.Reason, error) {
 		return h.dropped(), nil
 	}
 	return event.OK, err
+}
+
+// leavesHTTP reports whether a request may turn its connection into a tunnel.
+func leavesHTTP(r *http.Request) bool {
+	return len(r.Header["Upgrade"]) > 0 || r.Method == http.MethodConnect
+}
+
+// short is the length up to which an answer is not worth watching, in bytes: it
+// has left before anybody could end its session.
+const short = 256 << 10
+
+// lasts reports whether an answer may be under way for longer: a stream, or a
+// large one.
+func lasts(h http.Header) bool {
+	n, err := strconv.ParseInt(h.Get("Content-Length"), 10, 64)
+	return err != nil || n > short
 }
 
 // deliver shows the page that was withheld, once.
@@ -112,7 +134,7 @@ func (g *Gate) forwardBefore(v *visit, e *opening, cookies string, h *head, onHe
 	}
 	upstream.Dress(v.r, cookies, v.site.Credentials, false)
 	intake.StripOverrides(v.r.Header)
-	v.in.Announce(session.Anonymous, "", time.Time{})
+	v.in.Server.Announce(session.Anonymous, "", time.Time{})
 	tap := &upstream.Tap{W: v.w, OnHead: onHead}
 	err := v.next(tap, v.r)
 	if err == nil && tap.Status() == 0 {
@@ -154,10 +176,12 @@ func dropTrailers(h http.Header) {
 
 // head handles the head of an answer that is about to pass.
 type head struct {
-	g      *Gate
-	v      *visit
-	s      *session.Session
-	stream *session.Stream
+	g *Gate
+	v *visit
+	s *session.Session
+	// asked is when a verified session's request came.
+	asked  time.Time
+	stream *session.Stream // nil where nothing has to end with the session
 	logout *Logout
 	// given are the Set-Cookie lines that outer handlers had set: not the
 	// application's.
@@ -166,6 +190,14 @@ type head struct {
 
 	reason event.Reason
 	err    error
+}
+
+// release unties what may still be tied to the session.
+func (h *head) release() {
+	if h.stream != nil {
+		h.stream.Release()
+		h.stream = nil
+	}
 }
 
 // dropped answers in place of an answer that must not pass.
@@ -214,6 +246,7 @@ func (h *head) trapped(status int, hd http.Header, sets []jar.Set) bool {
 	if !hit && err == nil {
 		return false
 	}
+	h.release()
 	h.g.Flow.Trap(h.v.r.Context(), h.v.site, h.s)
 	h.g.Flow.Sessions.ClearHandle(hd, &h.v.site.Gate, h.v.call.Secure)
 	return true
@@ -221,6 +254,11 @@ func (h *head) trapped(status int, hd http.Header, sets []jar.Set) bool {
 
 func (h *head) verified(status int, hd http.Header) bool {
 	sets := h.cookies(hd)
+	if err := h.g.Flow.Sessions.Still(h.v.r.Context(), &h.v.site.Gate, h.s, h.asked); errors.Is(err, session.ErrGone) {
+		return h.drop(event.UnknownHandle, nil)
+	} else if err != nil {
+		return h.drop(event.StoreDown, err)
+	}
 	if h.trapped(status, hd, sets) {
 		return h.drop(event.TrapHit, nil)
 	}
@@ -230,7 +268,7 @@ func (h *head) verified(status int, hd http.Header) bool {
 			out, _ = h.logout.Answer.Any(h.v.r.Context(), &match.Answer{Status: status, Header: hd, Sets: sets, Jar: &h.s.Jar})
 		}
 		if out {
-			h.stream.Detach()
+			h.release() // or ending the session would cut this answer
 			if err := h.g.Flow.End(h.v.r.Context(), h.v.site, h.s, event.AppLogout); err != nil {
 				return h.drop(event.StoreDown, err)
 			}
@@ -238,7 +276,13 @@ func (h *head) verified(status int, hd http.Header) bool {
 			return true
 		}
 	}
-	return h.keep(hd, sets)
+	if !h.keep(hd, sets) {
+		return false
+	}
+	if h.stream == nil && lasts(hd) {
+		h.stream = h.g.Flow.Sessions.Tie(&h.v.site.Gate, h.s, h.v.tapAt.Cut)
+	}
+	return true
 }
 
 // keep writes the cookies into the session's jar, before the first byte of the
@@ -323,11 +367,10 @@ func (h *head) loops(status int, hd http.Header) bool {
 	if err != nil || to.Host != "" && to.Host != h.v.r.Host || strings.HasPrefix(to.Path, h.g.Prefix+"/") {
 		return false
 	}
-	there := *h.v
 	req := h.v.r.Clone(context.Background())
 	req.Method, req.URL = http.MethodGet, to
-	there.r, there.target, there.query = req, target(req), nil
-	return h.g.loginFlow(&there) == nil && h.g.public(&there) == nil
+	there := &visit{r: req, in: h.v.in, site: h.v.site, call: h.v.call, target: target(req)}
+	return h.g.loginFlow(there) == nil && h.g.public(there) == nil
 }
 
 // clearAnswer takes everything of a refused answer out of the head that is

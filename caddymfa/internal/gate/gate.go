@@ -77,10 +77,16 @@ type Input struct {
 	ClientIP string
 	// Secure: the client's connection is TLS, as far as trusted proxies say.
 	Secure bool
-	// Announce tells the rest of the route who is there, before it runs.
-	Announce func(level session.Level, user string, verifiedAt time.Time)
+	// Server is told what only the gate knows.
+	Server Server
+}
+
+// Server is the rest of the route and its log, as far as the gate speaks to them.
+type Server interface {
+	// Announce says who is there, before the rest of the route runs.
+	Announce(level session.Level, user string, verifiedAt time.Time)
 	// NoLog keeps the request out of the access log: its address holds a password.
-	NoLog func()
+	NoLog()
 }
 
 // maxSites bounds the hosts that a gate remembers; a site for any host would

@@ -127,6 +127,12 @@ func (f *faulty) Now(ctx context.Context) (time.Time, error) {
 	return now.Add(time.Duration(f.ahead.Load())), err
 }
 
+// deaf is a server that does not care.
+type deaf struct{}
+
+func (deaf) Announce(session.Level, string, time.Time) {}
+func (deaf) NoLog()                                    {}
+
 // world is an application behind gates that share a store.
 type world struct {
 	t      *testing.T
@@ -436,7 +442,7 @@ func (w *world) node(ring *keyring.Ring, cfg []config) {
 		}
 		in := gate.Input{
 			Method: r.Method, URL: &orig, ClientIP: client, Secure: r.Header.Get("X-Test-TLS") != "",
-			Announce: func(session.Level, string, time.Time) {}, NoLog: func() {},
+			Server: deaf{},
 		}
 		if _, err := g.Serve(rw, r, in, next); err != nil {
 			rw.Header().Set("X-Error-Route", "1")

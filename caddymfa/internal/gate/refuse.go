@@ -178,10 +178,10 @@ func (g *Gate) emit(v *visit, reason event.Reason) {
 
 func (g *Gate) announce(v *visit) {
 	if s := v.call.Session; s != nil && v.call.State == session.Live {
-		v.in.Announce(s.Level, s.User, s.VerifiedAt)
+		v.in.Server.Announce(s.Level, s.User, s.VerifiedAt)
 		return
 	}
-	v.in.Announce(session.None, "", time.Time{})
+	v.in.Server.Announce(session.None, "", time.Time{})
 }
 
 func escape(s string) string { return strings.ReplaceAll(url.QueryEscape(s), "+", "%20") }

@@ -237,14 +237,14 @@ func (g *Gate) login(v *visit) (login.Rules, event.Reason) {
 	}
 	rules, reason := g.Rules.Match(&v.target, f)
 	if reason != "" {
-		v.in.NoLog() // the address may hold a password (attacks B7, J5)
+		v.in.Server.NoLog() // the address may hold a password (attacks B7, J5)
 		return nil, reason
 	}
 	if len(rules) == 0 {
 		return nil, ""
 	}
 	if v.r.URL.RawQuery != "" {
-		v.in.NoLog()
+		v.in.Server.NoLog()
 		if err := intake.CheckTarget(v.r); err != nil {
 			return nil, event.Ambiguous
 		}

@@ -197,12 +197,15 @@ func StripOverrides(h http.Header) {
 // StripRoutingHeaders takes away what makes an application see another address
 // than the one that was decided on (attack C7).
 func StripRoutingHeaders(h http.Header) {
-	for _, name := range routing {
-		delete(h, name)
+	for name := range h {
+		if len(name) > 2 && name[:2] == "X-" && routing[name] {
+			delete(h, name)
+		}
 	}
 }
 
-var routing = []string{
-	"X-Original-Url", "X-Rewrite-Url", "X-Original-Uri", "X-Original-Host", "X-Original-Method", "X-Forwarded-Uri", "X-Forwarded-Path",
-	"X-Forwarded-Prefix", "X-Forwarded-Method", "X-Script-Name", "X-Forwarded-Server", "X-Host", "X-Http-Destinationurl",
+var routing = map[string]bool{
+	"X-Original-Url": true, "X-Rewrite-Url": true, "X-Original-Uri": true, "X-Original-Host": true, "X-Original-Method": true,
+	"X-Forwarded-Uri": true, "X-Forwarded-Path": true, "X-Forwarded-Prefix": true, "X-Forwarded-Method": true, "X-Script-Name": true,
+	"X-Forwarded-Server": true, "X-Host": true, "X-Http-Destinationurl": true,
 }

@@ -63,11 +63,21 @@ func (j *Jar) write(b *strings.Builder, path string, now time.Time) {
 		}
 		if b.Len() > 0 {
 			b.WriteString("; ")
+		} else {
+			b.Grow(j.size())
 		}
 		b.WriteString(c.Name)
 		b.WriteByte('=')
 		b.WriteString(c.Value)
 	}
+}
+
+// size is the length of a Cookie header with all of the jar's cookies.
+func (j *Jar) size() (n int) {
+	for i := range j.Cookies {
+		n += len(j.Cookies[i].Name) + len("=; ") + len(j.Cookies[i].Value)
+	}
+	return n
 }
 
 // shadowed reports whether another cookie of the same name is meant for the

@@ -32,7 +32,6 @@ const maxPairs = 100
 // has nothing to do with and what looks like no credential.
 func (p *Policy) Up(browser []string, j *Jar, path string, verified bool, now time.Time) string {
 	var b strings.Builder
-	b.Grow(256)
 	j.write(&b, path, now)
 	if len(browser) == 0 || !verified && len(p.Script) == 0 {
 		return b.String()

@@ -18,13 +18,17 @@ const shardSize = 1024 // copies; 16 shards of them are some 32 MiB at 2 KiB eac
 type cacheShard struct {
 	mu sync.Mutex
 	m  map[ID]cached
-	// opened are handles that were unsealed lately, by gate and cookie value: the
-	// requests of a page carry the same one, and unsealing costs more than all
-	// the rest of the gate.
-	opened map[sealed]handle
+	// opened are handles that were unsealed lately, by cookie value: the requests
+	// of a page carry the same one, and unsealing costs more than all the rest of
+	// the gate.
+	opened map[string]opened
 }
 
-type sealed struct{ gate, value string }
+// opened is a handle and the gate that it was sealed for.
+type opened struct {
+	gate string
+	handle
+}
 
 type cached struct {
 	s  *Session
@@ -35,7 +39,7 @@ func newCache() *cache {
 	c := &cache{}
 	for i := range c.shards {
 		c.shards[i].m = make(map[ID]cached)
-		c.shards[i].opened = make(map[sealed]handle)
+		c.shards[i].opened = make(map[string]opened)
 	}
 	return c
 }
@@ -53,24 +57,24 @@ func (c *cache) get(id ID, version uint64) (*Session, bool) {
 	return e.s, true
 }
 
-// handle finds what a cookie value was unsealed to before. A value's last sign
-// is as good as any to spread values.
-func (c *cache) handle(k sealed) (handle, bool) {
-	sh := &c.shards[k.value[len(k.value)-1]%16]
+// handle finds what a cookie value was unsealed to before at this gate. A
+// value's last sign is as good as any to spread values.
+func (c *cache) handle(gate, value string) (handle, bool) {
+	sh := &c.shards[value[len(value)-1]%16]
 	sh.mu.Lock()
-	defer sh.mu.Unlock()
-	h, ok := sh.opened[k]
-	return h, ok
+	o, ok := sh.opened[value]
+	sh.mu.Unlock()
+	return o.handle, ok && o.gate == gate
 }
 
-func (c *cache) opened(k sealed, h handle) {
-	sh := &c.shards[k.value[len(k.value)-1]%16]
+func (c *cache) opened(gate, value string, h handle) {
+	sh := &c.shards[value[len(value)-1]%16]
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	if len(sh.opened) >= shardSize {
 		clear(sh.opened)
 	}
-	sh.opened[k] = h
+	sh.opened[value] = opened{gate, h}
 }
 
 // put keeps the newer of two copies: a slow reader must not bring back what a

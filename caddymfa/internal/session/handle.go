@@ -29,8 +29,7 @@ func (t *Table) openHandle(gate, value string) (handle, bool) {
 	if len(value) > maxHandle || !strings.HasPrefix(value, handleForm) {
 		return handle{}, false
 	}
-	memo := sealed{gate, value}
-	if h, ok := t.cache.handle(memo); ok {
+	if h, ok := t.cache.handle(gate, value); ok {
 		return h, true
 	}
 	text, err := base64.RawURLEncoding.Strict().DecodeString(value[len(handleForm):])
@@ -44,7 +43,7 @@ func (t *Table) openHandle(gate, value string) (handle, bool) {
 	var h handle
 	copy(h.id[:], plain)
 	h.version = binary.BigEndian.Uint64(plain[len(h.id):])
-	t.cache.opened(sealed{gate, strings.Clone(value)}, h) // the value is a part of a header
+	t.cache.opened(gate, strings.Clone(value), h) // the value is a part of a header
 	return h, true
 }
 

@@ -6,31 +6,31 @@ import (
 	"time"
 )
 
-// live knows the requests that verified sessions have under way, so that
+// live knows the long answers that verified sessions have under way, so that
 // WebSockets and streams end with the session that opened them.
 type live struct {
 	alive func(ctx context.Context, gate string, id ID) bool
 
 	mu   sync.Mutex
-	open map[ID]*Stream // the first of a session's requests; they are linked
+	open map[ID]*Stream // the first of a session's streams; they are linked
 
 	stop context.CancelFunc
 	done chan struct{}
 }
 
-// Stream is a request that a session has under way.
+// Stream is an answer that a session has under way for longer.
 type Stream struct {
-	live   *live
-	id     ID
-	gate   string
-	since  time.Time
-	cancel context.CancelFunc
+	live  *live
+	id    ID
+	gate  string
+	since time.Time
+	end   func()
 
 	next, prev *Stream
 	linked     bool
 }
 
-// watchEvery is how often sessions with a long request are looked up; with the
+// watchEvery is how often sessions with a stream are looked up; with the
 // look-up itself it stays below the 5 s that the design promises.
 const watchEvery = 3 * time.Second
 
@@ -43,9 +43,8 @@ func newLive(alive func(context.Context, string, ID) bool) *live {
 
 func (l *live) close() { l.stop(); <-l.done }
 
-func (l *live) attach(ctx context.Context, gate string, id ID) (context.Context, *Stream) {
-	ctx, cancel := context.WithCancel(ctx)
-	st := &Stream{live: l, id: id, gate: gate, since: time.Now(), cancel: cancel}
+func (l *live) tie(gate string, id ID, end func()) *Stream {
+	st := &Stream{live: l, id: id, gate: gate, since: time.Now(), end: end}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	st.next, st.linked = l.open[id], true
@@ -53,19 +52,19 @@ func (l *live) attach(ctx context.Context, gate string, id ID) (context.Context,
 		st.next.prev = st
 	}
 	l.open[id] = st
-	return ctx, st
+	return st
 }
 
-// Detach unties the request from its session: the answer that ends a session
-// still reaches the client.
-func (st *Stream) Detach() {
+// Release unties the stream from its session: it is over, or it is the answer
+// that ends the session and still has to reach the client.
+func (st *Stream) Release() {
 	l := st.live
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.unlink(st)
 }
 
-// unlink takes a request out of its session's list. The lock is held.
+// unlink takes a stream out of its session's list. The lock is held.
 func (l *live) unlink(st *Stream) {
 	if !st.linked {
 		return
@@ -84,18 +83,17 @@ func (l *live) unlink(st *Stream) {
 	st.next, st.prev, st.linked = nil, nil, false
 }
 
-// Release says that the request is over.
-func (st *Stream) Release() {
-	st.Detach()
-	st.cancel()
-}
-
+// end ends the streams of a session.
 func (l *live) end(id ID) {
+	var ends []func()
 	l.mu.Lock()
-	defer l.mu.Unlock()
 	for st := l.open[id]; st != nil; st = l.open[id] {
-		st.cancel()
+		ends = append(ends, st.end)
 		l.unlink(st)
+	}
+	l.mu.Unlock()
+	for _, end := range ends {
+		end()
 	}
 }
 
@@ -120,8 +118,8 @@ func (l *live) watch(ctx context.Context) {
 	}
 }
 
-// long lists the sessions with a request that is under way for longer than a
-// copy may be old; shorter ones end by themselves.
+// long lists the sessions with a stream that is under way for longer than a
+// copy may be old; shorter ones may end by themselves.
 func (l *live) long() map[ID]string {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -363,16 +363,30 @@ func (t *Table) SetHandle(w http.Header, g *Gate, s *Session, secure bool) {
 // ClearHandle takes the handle away.
 func (t *Table) ClearHandle(w http.Header, g *Gate, secure bool) { g.Cookie.set(w, "", secure, -1) }
 
-// Attach ties a request to a session: the returned context ends with the
-// session, at the latest 5 s after another node ended it. Release the stream
-// when the request is over.
-func (t *Table) Attach(ctx context.Context, g *Gate, s *Session) (context.Context, *Stream) {
-	return t.live.attach(ctx, g.ID, s.ID)
+// Tie ties a long answer to a session: end is called when the session ends, at
+// the latest 5 s after another node ended it. Release the stream when it is over.
+func (t *Table) Tie(g *Gate, s *Session, end func()) *Stream { return t.live.tie(g.ID, s.ID, end) }
+
+// Still reports whether a session is still verified when the answer to a
+// request comes that was asked for at that time: answers that took longer than a
+// copy may be old are looked up past the cache. ErrGone when it is not.
+func (t *Table) Still(ctx context.Context, g *Gate, s *Session, asked time.Time) error {
+	if time.Since(asked) <= freshness {
+		return nil
+	}
+	return t.verified(ctx, g.ID, s.ID)
+}
+
+func (t *Table) verified(ctx context.Context, gate string, id ID) error {
+	cur, err := t.read(ctx, gate, id)
+	if err == nil && cur.Level != Verified {
+		return ErrGone
+	}
+	return err
 }
 
 // alive asks the store, past the cache, whether a session is still verified.
 // When the store cannot say, it is not.
 func (t *Table) alive(ctx context.Context, gate string, id ID) bool {
-	s, err := t.read(ctx, gate, id)
-	return err == nil && s.Level == Verified
+	return t.verified(ctx, gate, id) == nil
 }

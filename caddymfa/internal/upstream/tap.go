@@ -6,6 +6,8 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"sync/atomic"
+	"time"
 )
 
 // Tap lets an answer pass to the client, but shows its head to OnHead first.
@@ -22,6 +24,7 @@ type Tap struct {
 
 	status  int
 	dropped bool
+	cut     atomic.Bool
 }
 
 // Status is the final status, 0 while there was none.
@@ -46,11 +49,28 @@ func (t *Tap) WriteHeader(status int) {
 	t.W.WriteHeader(status)
 }
 
+// ErrCut: the session of the answer has ended while it was under way.
+var ErrCut = errors.New("the session has ended")
+
+// Cut ends an answer that is under way, from another goroutine: nothing more of
+// it is written, and the deadlines end the connection or the stream, and with it
+// the request's context, although nobody writes or reads just now.
+func (t *Tap) Cut() {
+	t.cut.Store(true)
+	c := http.NewResponseController(t.W)
+	past := time.Unix(1, 0)
+	_ = c.SetWriteDeadline(past) // not every writer knows deadlines: then the next write ends it
+	_ = c.SetReadDeadline(past)
+}
+
 func (t *Tap) Write(b []byte) (int, error) {
 	if t.status == 0 {
 		t.WriteHeader(http.StatusOK)
 	}
-	if t.dropped {
+	switch {
+	case t.cut.Load():
+		return 0, ErrCut
+	case t.dropped:
 		return len(b), nil
 	}
 	return t.W.Write(b)
@@ -61,7 +81,10 @@ func (t *Tap) ReadFrom(r io.Reader) (int64, error) {
 	if t.status == 0 {
 		t.WriteHeader(http.StatusOK)
 	}
-	if t.dropped {
+	switch {
+	case t.cut.Load():
+		return 0, ErrCut
+	case t.dropped:
 		return io.Copy(io.Discard, r)
 	}
 	if rf, ok := t.W.(io.ReaderFrom); ok {

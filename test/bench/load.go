@@ -1,0 +1,177 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"log"
+	"maps"
+	"net/http"
+	"net/url"
+	"os"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/caddymfa/caddymfa/test/demoapp"
+)
+
+// cpuTime is what a process has used of the processors, in seconds.
+func cpuTime(pid int) float64 {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0
+	}
+	fields := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
+	user, _ := strconv.ParseFloat(fields[11], 64)
+	system, _ := strconv.ParseFloat(fields[12], 64)
+	return (user + system) / 100
+}
+
+// mallocs is how many objects a process has allocated, by its admin endpoint.
+func mallocs(admin string) float64 {
+	res, err := http.Get(admin + "/debug/pprof/allocs?debug=1")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer func() { _ = res.Body.Close() }()
+	b, err := io.ReadAll(res.Body)
+	m := regexp.MustCompile(`(?m)^# Mallocs = (\d+)$`).FindSubmatch(b)
+	if err != nil || m == nil {
+		log.Fatalf("the admin endpoint does not count allocations: %v", err)
+	}
+	n, _ := strconv.ParseFloat(string(m[1]), 64)
+	return n
+}
+
+// result is one round: requests per second, milliseconds, and what a request
+// costs the process: seconds of processor time, objects allocated.
+type result struct{ rate, p99, cpu, allocs float64 }
+
+type results []result
+
+func (rs results) each(figure func(result) float64) (out []float64) {
+	for _, r := range rs {
+		out = append(out, figure(r))
+	}
+	return out
+}
+
+// load asks for one page as often as it can, for the length of a round.
+func (s *site) load(base string, cookies []*http.Cookie) result {
+	used, made := cpuTime(s.cmd.Process.Pid), mallocs(s.admin)
+	tr := &http.Transport{MaxIdleConnsPerHost: *clients}
+	defer tr.CloseIdleConnections()
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	var all []time.Duration
+	var bad atomic.Int64
+	end := time.Now().Add(*length)
+	for range *clients {
+		wg.Go(func() {
+			var mine []time.Duration
+			for time.Now().Before(end) {
+				req, _ := http.NewRequest(http.MethodGet, base+"/report", nil)
+				for _, c := range cookies {
+					req.AddCookie(c)
+				}
+				start := time.Now()
+				res, err := tr.RoundTrip(req)
+				if err != nil {
+					bad.Add(1)
+					continue
+				}
+				b, _ := io.ReadAll(res.Body)
+				_ = res.Body.Close()
+				if !bytes.Contains(b, []byte(demoapp.Marker)) {
+					bad.Add(1)
+				}
+				mine = append(mine, time.Since(start))
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			all = append(all, mine...)
+		})
+	}
+	wg.Wait()
+	if bad.Load() > 0 {
+		log.Fatalf("%d answers were wrong", bad.Load())
+	}
+	slices.Sort(all)
+	n := float64(len(all))
+	return result{
+		n / length.Seconds(), float64(all[len(all)*99/100].Microseconds()) / 1000,
+		(cpuTime(s.cmd.Process.Pid) - used) / n, (mallocs(s.admin) - made) / n,
+	}
+}
+
+var token = regexp.MustCompile(`secondfactorauthenticationtoken" value="([^"]+)"`)
+
+// login signs a user in and returns his cookies. Without texts the application
+// is asked directly.
+func login(base, user string, x *texts) []*http.Cookie {
+	tr := http.DefaultTransport
+	jar := map[string]*http.Cookie{}
+	do := func(method, path string, v url.Values) (*http.Response, string) {
+		req, _ := http.NewRequest(method, base+path, strings.NewReader(v.Encode()))
+		req.Header.Set("Accept", "text/html")
+		req.Header.Set("User-Agent", user)
+		if method == http.MethodPost {
+			req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		}
+		for _, c := range jar {
+			req.AddCookie(c)
+		}
+		res, err := tr.RoundTrip(req)
+		if err != nil {
+			log.Fatal(err)
+		}
+		b, _ := io.ReadAll(res.Body)
+		_ = res.Body.Close()
+		for _, c := range res.Cookies() {
+			jar[c.Name] = c
+		}
+		return res, string(b)
+	}
+	cookies := func() []*http.Cookie { return slices.Collect(maps.Values(jar)) }
+	password := "pw"
+	do(http.MethodPost, "/login", url.Values{"user": {user}, "password": {password}})
+	if x == nil {
+		return cookies()
+	}
+	_, page := do(http.MethodGet, "/mfa", nil)
+	m := token.FindStringSubmatch(page)
+	if m == nil {
+		log.Fatalf("no code page: %s", page)
+	}
+	var i int
+	_, _ = fmt.Sscanf(user, "user%d", &i)
+	x.mu.Lock()
+	code := x.last[number(i)]
+	x.mu.Unlock()
+	if res, page := do(http.MethodPost, "/mfa/verify", url.Values{"otp": {code}, "secondfactorauthenticationtoken": {m[1]}}); res.StatusCode != http.StatusSeeOther {
+		log.Fatalf("the code was not accepted: %s", page)
+	}
+	return cookies()
+}
+
+// logins is how many logins a second the users manage together.
+func logins(base string, x *texts) float64 {
+	var next, done atomic.Int64
+	var wg sync.WaitGroup
+	start := time.Now()
+	for range 8 {
+		wg.Go(func() {
+			for time.Since(start) < *length {
+				login(base, fmt.Sprint("user", next.Add(1)%users), x)
+				done.Add(1)
+			}
+		})
+	}
+	wg.Wait()
+	return float64(done.Load()) / time.Since(start).Seconds()
+}
