@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
 	"github.com/caddymfa/caddymfa/caddymfa/internal/account"
@@ -72,6 +73,7 @@ type App struct {
 	// Limits bound texts and wrong codes.
 	Limits *LimitsConfig `json:"limits,omitempty"`
 
+	ctx    caddy.Context
 	log    *zap.Logger
 	flow   *flow.Flow
 	pages  *page.Pages
@@ -125,7 +127,7 @@ var pool = caddy.NewUsagePool()
 // Provision checks the configuration and prepares everything, but opens no
 // store: another Caddy may run beside this one, as with "caddy validate".
 func (a *App) Provision(ctx caddy.Context) error {
-	a.log = ctx.Logger()
+	a.ctx, a.log = ctx, ctx.Logger()
 	if err := a.provisionCodes(); err != nil {
 		return err
 	}
@@ -167,10 +169,17 @@ func (a *App) Provision(ctx caddy.Context) error {
 	return nil
 }
 
-// Start opens the store. An embedded store that another process holds stops
+// Start places the gates on their hosts and opens the store. An embedded store that another process holds stops
 // the configuration here, with its reason; a Redis that is away does not: it
 // may come later, and until then everything is refused.
 func (a *App) Start() error {
+	if servers, err := a.ctx.AppIfConfigured("http"); err == nil {
+		if err := placeAll(servers.(*caddyhttp.App)); err != nil { //nolint:forcetypeassert // the app of that name
+			return err
+		}
+	} else if !errors.Is(err, caddy.ErrNotConfigured) {
+		return err
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	if lazy, ok := a.flow.Store.(*lazyStore); ok {

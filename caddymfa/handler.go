@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -33,7 +34,8 @@ func init() {
 // behind it.
 type Handler struct {
 	// App names the application on pages and in texts, and is what sessions and
-	// enrolments are bound to. Default: the host.
+	// enrolments are bound to. Default: the site's first host; a site for hosts
+	// that it does not name needs it.
 	App string `json:"app,omitempty"`
 	// Logins are the rules by which logins are recognised. At least one.
 	Logins []login.Config `json:"logins,omitempty"`
@@ -80,8 +82,10 @@ type Handler struct {
 	// MaxReply bounds a withheld answer in bytes. Default: 256 KiB.
 	MaxReply int64 `json:"max_reply,omitempty"`
 
-	gate *gate.Gate
-	log  *zap.Logger
+	gate    *gate.Gate
+	log     *zap.Logger
+	placing *sync.Once
+	placed  error
 }
 
 // LogoutConfig is a request that ends the session, when its answer fulfils one
@@ -146,7 +150,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	}
 	p := &portal.Portal{Flow: app.flow, Pages: app.pages, Prefix: g.Prefix, Login: g.LoginURL(), Regions: app.phones.Countries}
 	g.Portal = p.Serve
-	h.gate = g
+	h.gate, h.placing = g, new(sync.Once)
 	return nil
 }
 
@@ -280,7 +284,6 @@ func compileLoginPage(page string) (*gate.LoginPage, error) {
 
 func (h *Handler) compileSite(g *gate.Gate, app *App) error {
 	s := &g.Site
-	s.App = h.App
 	s.Idle, s.Lifetime = time.Hour, 12*time.Hour
 	if h.Session != nil {
 		if h.Session.Idle != 0 {
@@ -394,6 +397,12 @@ func prepare(parent, own *http.Request, w http.ResponseWriter) *http.Request {
 
 // ServeHTTP runs the gate.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	server, _ := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
+	if err := h.place(server); err != nil {
+		// Only before Start has refused this configuration.
+		w.WriteHeader(http.StatusServiceUnavailable)
+		return nil //nolint:nilerr // written, because a returned error runs routes outside the gate
+	}
 	route := &route{ctx: r.Context()}
 	repl := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer) //nolint:forcetypeassert // the server sets it
 	repl.Delete("http.auth.user.id")
@@ -404,7 +413,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	}
 	in.ClientIP, _ = caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
 	reason, err := h.gate.Serve(w, r, in, next.ServeHTTP)
-	if s, ok := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server); ok && s.Logs != nil {
+	if server != nil && server.Logs != nil {
 		if extra, ok := r.Context().Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields); ok {
 			extra.Set(zap.String("mfa", string(reason)))
 		}

@@ -77,8 +77,11 @@ type Gate struct {
 	session.Gate
 	// App names the application on pages and in texts, and scopes accounts.
 	App string
-	// Host is the name of the site without port: the one texts are bound to.
-	Host    string
+	// Host is the name by which the client asks for the site, without port.
+	Host string
+	// Origin is the same name where the configuration knows it, else "": the one
+	// that texts are bound to. A text never names what a client made up.
+	Origin  string
 	Policy  Policy
 	Enroll  Enroll
 	Cookies *jar.Policy

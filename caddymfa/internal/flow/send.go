@@ -156,7 +156,7 @@ func (f *Flow) hand(ctx context.Context, g *Gate, c *Call, s *session.Session, s
 	ctx, cancel := context.WithTimeout(ctx, sendTime)
 	defer cancel()
 	text := f.Texts.Render(f.Texts.Match(st.Lang), sms.Vars{
-		Code: st.Code, App: g.App, Minutes: int(f.Codes.Lifetime / time.Minute), Host: g.Host,
+		Code: st.Code, App: g.App, Minutes: int(f.Codes.Lifetime / time.Minute), Host: g.Origin,
 	})
 	receipt, err := f.SMS.Send(ctx, sms.Message{To: n.E164(), Text: text, Validity: f.Codes.Lifetime, Repeatable: true})
 	if err == nil {

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -23,8 +24,11 @@ import (
 // Gate is one compiled mfa directive. It is safe for concurrent use.
 type Gate struct {
 	Flow *flow.Flow
-	// Site is what flows need to know; App and Host are filled in per host.
+	// Site is what flows need to know; what belongs to a host is filled in.
 	Site flow.Gate
+	// Hosts are the names that the configuration gives the site, "*." before a
+	// domain for all below it: texts name no other (attack D6).
+	Hosts []string
 	// Prefix is the path below which our own routes lie, e.g. /mfa.
 	Prefix string
 	// Portal serves them.
@@ -103,8 +107,8 @@ func (g *Gate) site(host string) *flow.Gate {
 	}
 	fresh := g.Site
 	fresh.Host = host
-	if fresh.App == "" {
-		fresh.App = host
+	if slices.ContainsFunc(g.Hosts, func(h string) bool { return h == host || h == "*"+host[max(0, strings.IndexByte(host, '.')):] }) {
+		fresh.Origin = host
 	}
 	fresh.Gate.ID = fresh.App + "\x00" + host
 	g.mu.Lock()

@@ -169,7 +169,14 @@ func TestAttack_D6_H7_TextsNameTheSiteOnly(t *testing.T) {
 		if strings.Contains(text, "evil.example") || strings.Contains(strings.Join(lines[:len(lines)-1], ""), "@") || strings.Contains(lines[0], "#") {
 			t.Errorf("text %q", text)
 		}
-	}, func(g *gate.Gate, _ *login.Config) { g.Site.App = "Evil\n@evil.example #123456 https://evil.example/x" })
+		// A host that the configuration does not name is the client's invention.
+		w.browser().get("/login", "Host", "evil.example").post("/login", url.Values{"user": {"bob"}, "password": {"pw-b"}}, "Host", "evil.example", "Origin", "http://evil.example")
+		if text := w.phones.texts[1].Text; strings.Contains(text, "evil.example") || strings.Contains(text, "@") {
+			t.Errorf("text %q", text)
+		}
+	}, func(g *gate.Gate, _ *login.Config) {
+		g.Site.App, g.Hosts = "Evil\n@evil.example #123456 https://evil.example/x", []string{"app.example"}
+	})
 }
 
 func TestAttack_D7_EventsAndPagesHideSecrets(t *testing.T) {

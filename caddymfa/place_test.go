@@ -1,0 +1,102 @@
+package caddymfa
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+)
+
+// run adapts a Caddyfile and starts it, as "caddy run" does.
+func run(t *testing.T, text string) error {
+	t.Helper()
+	out, err := adapt(text)
+	if err != nil {
+		return err
+	}
+	var cfg *caddy.Config
+	if err := json.Unmarshal([]byte(out), &cfg); err != nil {
+		return err
+	}
+	off := false
+	cfg.Admin = &caddy.AdminConfig{Disabled: true, Config: &caddy.ConfigSettings{Persist: &off}}
+	t.Cleanup(func() { _ = caddy.Stop() })
+	return caddy.Run(cfg)
+}
+
+func freePort(t *testing.T) int {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	return l.Addr().(*net.TCPAddr).Port //nolint:forcetypeassert // it is TCP
+}
+
+// TestAttack_D6_F3_TheHostHeaderNamesNoApplication: an application named after
+// the Host header would be a new one, without enrolments, at every name that a
+// client makes up.
+func TestAttack_D6_F3_TheHostHeaderNamesNoApplication(t *testing.T) {
+	const (
+		rule = "login {\npath /l\nuser constant x\nsuccess cookie x\n}\n"
+		two  = "two gates on one host"
+	)
+	gate := func(more string) string { return "mfa {\n" + rule + more + "\n}\n" }
+	for name, tc := range map[string]struct{ sites, want string }{
+		"any host":                       {"http://:PORT {\n" + gate("") + "}", "app is missing"},
+		"a pattern":                      {"http://*.example.com:PORT {\n" + gate("") + "}", "app is missing"},
+		"a host and a pattern":           {"http://a.example.com:PORT, http://*.example.com:PORT {\n" + gate("") + "}", "app is missing"},
+		"inside a handle":                {"http://:PORT {\nhandle /a/* {\n" + gate("") + "}\n}", "app is missing"},
+		"any host, named":                {"http://:PORT {\n" + gate("app Payroll") + "}", ""},
+		"a pattern, named":               {"http://*.example.com:PORT {\n" + gate("app Payroll") + "}", ""},
+		"a host":                         {"http://a.example.com:PORT {\n" + gate("") + "}", ""},
+		"a host matcher on any host":     {"http://:PORT {\n@a host a.example.com\nmfa @a {\n" + rule + "}\n}", ""},
+		"two gates":                      {"http://a.example.com:PORT {\nhandle /a/* {\n" + gate("app A") + "}\nhandle /b/* {\n" + gate("app B") + "}\n}", two},
+		"two gates, own paths only":      {"http://a.example.com:PORT {\nhandle /a/* {\n" + gate("path /a/mfa") + "}\nhandle /b/* {\n" + gate("path /b/mfa") + "}\n}", two},
+		"two gates, own apps and paths":  {"http://a.example.com:PORT {\nhandle /a/* {\n" + gate("app A\npath /a/mfa") + "}\nhandle /b/* {\n" + gate("app B\npath /b/mfa") + "}\n}", ""},
+		"two hosts, one path":            {"http://a.example.com:PORT {\n" + gate("") + "}\nhttp://b.example.com:PORT {\n" + gate("") + "}", ""},
+		"the same gate for error routes": {"http://a.example.com:PORT {\n" + gate("") + "handle_errors {\n" + gate("") + "respond x\n}\n}", ""},
+		"another gate for error routes":  {"http://a.example.com:PORT {\n" + gate("") + "handle_errors {\n" + gate("public /x") + "respond x\n}\n}", two},
+		"any host beside a host":         {"http://:PORT {\n" + gate("app A") + "}\nhttp://a.example.com:PORT {\n" + gate("app B") + "}", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Setenv("XDG_DATA_HOME", t.TempDir())
+			global := strings.Replace(globalBlock, "{\n", "{\nauto_https off\n", 1)
+			err := run(t, global+strings.ReplaceAll(tc.sites, "PORT", fmt.Sprint(freePort(t)))+"\n")
+			switch {
+			case tc.want == "" && err != nil:
+				t.Error(err)
+			case tc.want != "" && (err == nil || !strings.Contains(err.Error(), tc.want)):
+				t.Errorf("got %v, want %q", err, tc.want)
+			}
+		})
+	}
+}
+
+// TestTheFirstHostNamesTheApplication: whatever other name a client asks by.
+func TestTheFirstHostNamesTheApplication(t *testing.T) {
+	t.Setenv("XDG_DATA_HOME", t.TempDir())
+	port := freePort(t)
+	global := strings.Replace(globalBlock, "{\n", "{\nauto_https off\n", 1)
+	if err := run(t, fmt.Sprintf(global+"http://payroll.example.com:%d, http://alias.example.com:%d {\nmfa {\nlogin {\npath /l\nuser constant x\nsuccess cookie x\n}\n}\n}\n", port, port)); err != nil {
+		t.Fatal(err)
+	}
+	req, _ := http.NewRequest(http.MethodGet, fmt.Sprintf("http://127.0.0.1:%d/mfa", port), nil)
+	req.Host = "alias.example.com"
+	req.Header.Set("Accept", "text/html")
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = res.Body.Close() }()
+	b, err := io.ReadAll(res.Body)
+	if err != nil || !strings.Contains(string(b), "payroll.example.com") || strings.Contains(string(b), "alias.example.com") {
+		t.Fatalf("%v %d %s", err, res.StatusCode, b)
+	}
+}
