@@ -67,7 +67,7 @@ func init() {
 	type f = func(*parser, *caddyfile.Dispenser) error
 	single := map[string]f{
 		"app":             func(p *parser, d *caddyfile.Dispenser) error { return one(d, &p.h.App) },
-		"preset":          (*parser).parsePreset,
+		"preset":          func(_ *parser, d *caddyfile.Dispenser) error { d.NextSegment(); return nil }, // it was read first
 		"login_page":      (*parser).loginPage,
 		"public_assets":   (*parser).publicAssets,
 		"session_cookies": func(p *parser, d *caddyfile.Dispenser) error { return set(d, &p.h.SessionCookies) },
@@ -152,10 +152,24 @@ var later = map[string]string{
 //	}
 func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next()
-	if d.NextArg() {
-		return d.Errf("unexpected argument %q: settings stand in the block", d.Val())
-	}
+	tokens := d.NextSegment()
 	p := &parser{h: h, seen: map[string]bool{}}
+	// A preset's lines come first, wherever the preset stands: the operator's
+	// lines add to them, or replace them.
+	first := caddyfile.NewDispenser(tokens)
+	first.Next()
+	if first.NextArg() {
+		return first.Errf("unexpected argument %q: settings stand in the block", first.Val())
+	}
+	for nest := first.Nesting(); first.NextBlock(nest); {
+		if line := first.NewFromNextSegment(); line.Next() && line.Val() == "preset" {
+			if err := p.parsePreset(line); err != nil {
+				return err
+			}
+		}
+	}
+	d = caddyfile.NewDispenser(tokens)
+	d.Next()
 	return p.block(d)
 }
 

@@ -100,7 +100,7 @@ func TestErrors(t *testing.T) {
 		"unknown word":                 {site("publik /x"), "without effect"},
 		"single word twice":            {site("app x\napp y"), "twice"},
 		"unknown preset":               {site("preset nope"), "wordpress"},
-		"preset not first":             {site("login_page /x\npreset wordpress"), "first line"},
+		"two presets":                  {site("preset wordpress\npreset wordpress /b"), "preset is there twice"},
 		"later word":                   {site("first_factor {http.auth.user.id}"), "not in this version"},
 		"bearer":                       {site(ok + "token json token"), "not in this version"},
 		"observe":                      {site(ok + "mode observe"), "not in this version"},
@@ -183,6 +183,31 @@ func TestExamplesAndPresetsLoad(t *testing.T) {
 	for _, name := range login.Presets() {
 		if err := provision(globalBlock + "http://localhost:9999 {\n\tmfa {\n\t\tpreset " + name + "\n\t}\n\treverse_proxy 127.0.0.1:1\n}\n"); err != nil {
 			t.Errorf("preset %s: %v", name, err)
+		}
+	}
+}
+
+// TestAPresetComesFirstWhereverItStands: the operator's lines add to it or
+// replace it, and its deny and trap cannot be taken away.
+func TestAPresetComesFirstWhereverItStands(t *testing.T) {
+	lines := []string{"preset wordpress /blog", "login_page /x", "public /help/*", "login wordpress {\npath /l\nuser constant x\nsuccess cookie a\n}"}
+	var want string
+	for i := range lines {
+		block := strings.Join(append(append([]string{}, lines[i:]...), lines[:i]...), "\n")
+		got, err := adapt(globalBlock + "http://localhost:9999 {\nmfa {\n" + block + "\n}\n}\n")
+		if err != nil {
+			t.Fatalf("%s: %v", block, err)
+		}
+		if want == "" {
+			want = got
+		}
+		if got != want {
+			t.Errorf("%s:\n%s", block, got)
+		}
+	}
+	for _, s := range []string{`"login_page": "/x"`, `"/l"`, `"/help/*"`, `"/blog/xmlrpc.php"`} {
+		if !strings.Contains(want, s) {
+			t.Errorf("%s is missing:\n%s", s, want)
 		}
 	}
 }

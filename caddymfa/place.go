@@ -10,6 +10,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
 )
 
 // anyHost stands for hosts that only the client knows.
@@ -108,6 +109,13 @@ func (h *Handler) settle(hosts []string) error {
 		h.gate.Site.App = hosts[0]
 	}
 	h.gate.Hosts = slices.DeleteFunc(slices.Clone(hosts), func(s string) bool { return s == anyHost })
+	example := ""
+	if i := slices.IndexFunc(hosts, fixed); i >= 0 {
+		example = hosts[i]
+	}
+	for _, w := range h.gate.Flow.Texts.Warnings(h.gate.Site.App, example) {
+		h.log.Warn(w, zap.String("app", h.gate.Site.App))
+	}
 	return nil
 }
 

@@ -9,15 +9,13 @@ import (
 )
 
 // parsePreset reads a preset's lines, which can say nothing that a user cannot.
-// It comes before everything that it shares a word with, so that the operator's
-// lines add to it or replace it.
 func (p *parser) parsePreset(d *caddyfile.Dispenser) error {
 	args := d.RemainingArgs()
 	if len(args) < 1 || len(args) > 2 {
 		return d.Err("preset: write a name, and a base path if the application is not at /")
 	}
-	if len(p.seen) > 1 && !(len(p.seen) == 2 && p.seen["app"]) {
-		return d.Err("preset must be the first line of the block: the lines after it add to it or replace it")
+	if len(p.h.Logins) > 0 {
+		return d.Err("preset is there twice: the login page and the single words of the first would be lost")
 	}
 	text, err := login.Preset(args[0])
 	if err != nil {

@@ -30,6 +30,8 @@ type Outcome struct {
 	// Reason is OK where Reply goes out, Pending where a code is owed, and
 	// otherwise why the attempt was refused.
 	Reason event.Reason `json:"w"`
+	// Until is when a lock ends that refused the attempt; zero for none.
+	Until time.Time `json:"u,omitzero"`
 	// Session is the new session, nil when there is none: then the client's
 	// handle is taken away.
 	Session *session.Session `json:"-"`

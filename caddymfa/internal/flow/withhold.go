@@ -69,7 +69,9 @@ func (f *Flow) withhold(ctx context.Context, g *Gate, c *Call, rule *login.Rule,
 		return Outcome{}, err
 	}
 	if standing.Locked {
-		return refuse(lockReason(standing.Disabled), nil)
+		out, err := refuse(lockReason(standing.Disabled), nil)
+		out.Until = standing.Until
+		return out, err
 	}
 
 	ch := challenge.New()

@@ -63,6 +63,9 @@ func TestAttack_E2_E7_E9_WrongCodesAddUpOverLogins(t *testing.T) {
 		if c.status != http.StatusForbidden || w.phones.count() != texts {
 			t.Fatalf("locked: %d, %d texts", c.status, w.phones.count()-texts)
 		}
+		if !strings.Contains(c.body, "Try again in 30 minutes") {
+			t.Errorf("the page does not say for how long: %s", c.body)
+		}
 		c.out()
 		w.browser().signIn("bob") // nobody else is locked
 	})

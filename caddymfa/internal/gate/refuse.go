@@ -44,7 +44,11 @@ func (g *Gate) attempt(v *visit, rules login.Rules) event.Reason {
 		v.call.Session, v.call.State = out.Session, session.Live
 		return g.challenge(v)
 	}
-	return g.refuse(v, out.Reason)
+	var left time.Duration
+	if !out.Until.IsZero() {
+		left = max(0, time.Until(out.Until))
+	}
+	return g.refuseFor(v, out.Reason, left)
 }
 
 // owed answers a request of somebody who owes the code.
@@ -137,7 +141,10 @@ func status(reason event.Reason) int {
 }
 
 // refuse writes a refusal: a page for a person, JSON for a program.
-func (g *Gate) refuse(v *visit, reason event.Reason) event.Reason {
+func (g *Gate) refuse(v *visit, reason event.Reason) event.Reason { return g.refuseFor(v, reason, 0) }
+
+// refuseFor is refuse where the refusal ends by itself after that time.
+func (g *Gate) refuseFor(v *visit, reason event.Reason, left time.Duration) event.Reason {
 	g.emit(v, reason)
 	code := status(reason)
 	if code == http.StatusUnauthorized {
@@ -147,7 +154,7 @@ func (g *Gate) refuse(v *visit, reason event.Reason) event.Reason {
 		page.WriteError(v.w, code, reason)
 		return reason
 	}
-	g.page(v, code, page.View{Kind: page.Message, Reason: reason})
+	g.page(v, code, page.View{Kind: page.Message, Reason: reason, Until: left})
 	return reason
 }
 

@@ -307,6 +307,8 @@ func (p *Portal) state(v *visit) {
 		return
 	}
 	switch {
+	case v.c.State == session.Attempting:
+		p.page(v, http.StatusConflict, page.View{Kind: page.Message, Reason: event.InProgress})
 	case v.c.State != session.Live || v.c.Session.Level == session.Anonymous:
 		p.page(v, http.StatusOK, page.View{Kind: page.Message, Reason: event.Anonymous})
 	case v.c.Session.Level == session.Pending:

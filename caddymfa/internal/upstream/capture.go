@@ -215,5 +215,9 @@ func (o *Own) Get(ctx context.Context, parent *http.Request, target, cookies str
 	if o.Prepare != nil {
 		next = func(w http.ResponseWriter, r *http.Request) error { return o.Next(w, o.Prepare(parent, r, w)) }
 	}
-	return Capture(next, own, o.Limit)
+	rep, err := Capture(next, own, o.Limit)
+	if err == ErrNoAnswer { //nolint:errorlint // as it is: nobody behind the gate has even tried
+		err = fmt.Errorf("%w: nothing behind the gate answers %s; does a handle block or a matcher keep it from the application?", err, own.URL.Path)
+	}
+	return rep, err
 }
