@@ -66,20 +66,23 @@ var words = map[string]struct {
 func init() {
 	type f = func(*parser, *caddyfile.Dispenser) error
 	single := map[string]f{
-		"app":             func(p *parser, d *caddyfile.Dispenser) error { return one(d, &p.h.App) },
-		"preset":          func(_ *parser, d *caddyfile.Dispenser) error { d.NextSegment(); return nil }, // it was read first
-		"login_page":      (*parser).loginPage,
-		"public_assets":   (*parser).publicAssets,
-		"session_cookies": func(p *parser, d *caddyfile.Dispenser) error { return set(d, &p.h.SessionCookies) },
-		"script_cookies":  func(p *parser, d *caddyfile.Dispenser) error { return set(d, &p.h.ScriptCookies) },
-		"policy":          func(p *parser, d *caddyfile.Dispenser) error { return one(d, &p.h.Policy) },
-		"enroll":          (*parser).enroll,
-		"session":         (*parser).session,
-		"allow_redirect":  func(p *parser, d *caddyfile.Dispenser) error { return set(d, &p.h.AllowRedirect) },
-		"allow_origin":    func(p *parser, d *caddyfile.Dispenser) error { return set(d, &p.h.AllowOrigin) },
-		"secure":          func(p *parser, d *caddyfile.Dispenser) error { return one(d, &p.h.Secure) },
-		"path":            func(p *parser, d *caddyfile.Dispenser) error { return one(d, &p.h.Path) },
-		"max_reply":       (*parser).maxReply,
+		"app":              func(p *parser, d *caddyfile.Dispenser) error { return one(d, &p.h.App) },
+		"preset":           func(_ *parser, d *caddyfile.Dispenser) error { d.NextSegment(); return nil }, // it was read first
+		"login_page":       (*parser).loginPage,
+		"public_assets":    (*parser).publicAssets,
+		"session_cookies":  func(p *parser, d *caddyfile.Dispenser) error { return set(d, &p.h.SessionCookies) },
+		"script_cookies":   func(p *parser, d *caddyfile.Dispenser) error { return set(d, &p.h.ScriptCookies) },
+		"first_factor":     func(p *parser, d *caddyfile.Dispenser) error { return one(d, &p.h.FirstFactor) },
+		"token_query":      func(p *parser, d *caddyfile.Dispenser) error { return set(d, &p.h.Tokens.Query) },
+		"challenge_status": (*parser).challengeStatus,
+		"policy":           func(p *parser, d *caddyfile.Dispenser) error { return one(d, &p.h.Policy) },
+		"enroll":           (*parser).enroll,
+		"session":          (*parser).session,
+		"allow_redirect":   func(p *parser, d *caddyfile.Dispenser) error { return set(d, &p.h.AllowRedirect) },
+		"allow_origin":     func(p *parser, d *caddyfile.Dispenser) error { return set(d, &p.h.AllowOrigin) },
+		"secure":           func(p *parser, d *caddyfile.Dispenser) error { return one(d, &p.h.Secure) },
+		"path":             func(p *parser, d *caddyfile.Dispenser) error { return one(d, &p.h.Path) },
+		"max_reply":        (*parser).maxReply,
 	}
 	repeated := map[string]f{
 		"login":      (*parser).login,
@@ -89,6 +92,7 @@ func init() {
 		"trap":       func(p *parser, d *caddyfile.Dispenser) error { return lines(d, &p.h.Traps) },
 		"credential": (*parser).credential,
 		"logout":     (*parser).logout,
+		"token":      (*parser).token,
 	}
 	for name, parse := range single {
 		words[name] = struct {
@@ -107,9 +111,8 @@ func init() {
 // later are words of the grammar that this version does not have. They are
 // refused, because an operator who writes one relies on it.
 var later = map[string]string{
-	"first_factor": "Caddy's own identification as the first factor", "token": "bearer tokens", "token_query": "bearer tokens",
 	"trusted_device": "trusted devices", "bridge": "logins by fetch or XHR that show the code step by themselves",
-	"challenge_status": "another status of the challenge", "mode": "observing without enforcing",
+	"mode": "observing without enforcing",
 }
 
 // UnmarshalCaddyfile sets up the handler from tokens. Syntax:
@@ -122,12 +125,15 @@ var later = map[string]string{
 //			path     <path>... | any_path
 //			fields   <name>...
 //			json     <path> [<value>]
-//			user     form|query|json|answer_cookie|answer_header|answer_json <name> [<regexp>] | constant <name>
+//			basic    <probe path>
+//			user     form|query|json|answer_cookie|answer_header|answer_json <name> [<regexp>] | constant <name> | basic
 //			password form|json <name>
 //			identity <path> <regexp> | <path> json <path>
 //			success  <condition>...
 //			failure  <condition>...
+//			hold     follow|<duration>
 //		}
+//		first_factor    <placeholder>
 //		login_page      <path>[?<query with {next}>]
 //		login_flow      [<method>...] <path>... [query <name>[=<value>]...]
 //		public          [<method>...] <path>... [query <name>[=<value>]...] [json <path> <value>]
@@ -135,6 +141,9 @@ var later = map[string]string{
 //		deny            [<method>...] <path>... [query …] [json …] [header <name>]
 //		credential      header|query <name>...
 //		trap            <condition>...
+//		token           json <path> | header <name>
+//		token_query     <name>...
+//		challenge_status 403|200
 //		logout          [<method>...] <path> [query …] [json …] [<condition>...]
 //		session_cookies <regexp>...
 //		script_cookies  <name>...
@@ -297,6 +306,26 @@ func (p *parser) credential(d *caddyfile.Dispenser) error {
 		return many(d, &p.h.CredentialQuery)
 	}
 	return d.Errf("credential %s: write header or query, and names", d.Val())
+}
+
+func (p *parser) token(d *caddyfile.Dispenser) error {
+	var kind, name string
+	if !d.AllArgs(&kind, &name) {
+		return d.Err("token: write json and a dotted path, or header and a name")
+	}
+	switch kind {
+	case "json":
+		p.h.Tokens.JSON = append(p.h.Tokens.JSON, name)
+	case "header":
+		p.h.Tokens.Headers = append(p.h.Tokens.Headers, name)
+	default:
+		return d.Errf("token %s: write json and a dotted path, or header and a name", kind)
+	}
+	return nil
+}
+
+func (p *parser) challengeStatus(d *caddyfile.Dispenser) error {
+	return number(d, &p.h.ChallengeStatus)
 }
 
 func isMethod(s string) bool {
@@ -486,10 +515,16 @@ func (p *parser) loginWord(d *caddyfile.Dispenser, c *login.Config, word string)
 		return lines(d, &c.Success)
 	case "failure":
 		return lines(d, &c.Failure)
-	case "basic", "hold":
-		return d.Errf("login: %s is not in this version: remove the line, and do not rely on it", word)
+	case "basic":
+		if err := one(d, &c.Basic); err != nil {
+			return err
+		}
+		c.Basic = p.under(c.Basic)
+		return nil
+	case "hold":
+		return one(d, &c.Hold)
 	}
-	return d.Errf("%q is no setting of login: use method, path, any_path, fields, json, user, password, identity, success or failure", word)
+	return d.Errf("%q is no setting of login: use method, path, any_path, fields, json, basic, user, password, identity, success, failure or hold", word)
 }
 
 func none(d *caddyfile.Dispenser) error {
@@ -502,11 +537,12 @@ func none(d *caddyfile.Dispenser) error {
 func user(d *caddyfile.Dispenser, c *login.Config) error {
 	var source string
 	c.User = &login.User{}
-	if !d.Args(&source, &c.User.Name) {
-		return d.Err("user: write where the name is (form, query, json, answer_cookie, answer_header, answer_json, constant), and its name")
+	if d.CountRemainingArgs() == 1 && d.NextArg() && d.Val() == string(login.FromBasic) {
+		c.User.Source, c.User.Name = login.FromBasic, "user"
+		return nil
 	}
-	if source == "basic" {
-		return d.Err("user basic is not in this version")
+	if !d.Args(&source, &c.User.Name) {
+		return d.Err("user: write where the name is (form, query, json, answer_cookie, answer_header, answer_json, constant), and its name; or basic")
 	}
 	c.User.Source = login.Source(source)
 	if d.NextArg() {

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -55,6 +56,15 @@ type Handler struct {
 	// from every request.
 	CredentialHeaders []string `json:"credential_headers,omitempty"`
 	CredentialQuery   []string `json:"credential_query,omitempty"`
+	// FirstFactor is a placeholder that names the user whom Caddy itself has
+	// identified (basic_auth, forward_auth, mTLS), instead of Logins.
+	FirstFactor string `json:"first_factor,omitempty"`
+	// Tokens says where the application gives out bearer tokens and where it takes
+	// them. Only those that were released here pass.
+	Tokens match.Bearer `json:"tokens,omitzero"`
+	// ChallengeStatus is the HTTP status of a challenge for a program: 403 or 200.
+	// Default: 403.
+	ChallengeStatus int `json:"challenge_status,omitempty"`
 	// Traps are lines of conditions that show a login by an unknown door.
 	Traps [][]match.Condition `json:"traps,omitempty"`
 	// Logouts end the session.
@@ -142,8 +152,10 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if h.LoginPage == "" && slices.ContainsFunc(h.Logins, func(c login.Config) bool { return c.AnyPath }) {
 		return errors.New("login_page is missing: with any_path nobody can guess where people sign in")
 	}
-	if g.LoginPage, err = compileLoginPage(h.LoginPage); err != nil {
-		return fmt.Errorf("login_page: %w", err)
+	if h.LoginPage != "" || slices.ContainsFunc(h.Logins, func(c login.Config) bool { return c.Basic == "" }) {
+		if g.LoginPage, err = compileLoginPage(h.LoginPage); err != nil {
+			return fmt.Errorf("login_page: %w", err)
+		}
 	}
 	if err := h.compileSite(g, app); err != nil {
 		return err
@@ -166,6 +178,9 @@ func checkPrefix(p string) error {
 }
 
 func (h *Handler) compileRules(g *gate.Gate) error {
+	if h.FirstFactor != "" {
+		return h.compileFirstFactor(g)
+	}
 	if len(h.Logins) == 0 {
 		return errors.New("mfa has no login: nobody could ever sign in; name a preset or a login block")
 	}
@@ -184,6 +199,19 @@ func (h *Handler) compileRules(g *gate.Gate) error {
 		}
 		g.Rules = append(g.Rules, r)
 	}
+	return nil
+}
+
+// compileFirstFactor checks the placeholder. A text without one would name the
+// same user for everybody.
+func (h *Handler) compileFirstFactor(g *gate.Gate) error {
+	switch {
+	case len(h.Logins) > 0 || h.LoginPage != "":
+		return errors.New("first_factor together with login, preset or login_page: where Caddy identifies the user, the application's own login is never seen")
+	case !strings.HasPrefix(h.FirstFactor, "{") || !strings.HasSuffix(h.FirstFactor, "}") || strings.Count(h.FirstFactor, "{") != 1:
+		return fmt.Errorf("first_factor %s: write one placeholder that names the user, such as {http.auth.user.id}", h.FirstFactor)
+	}
+	g.FirstFactor = true
 	return nil
 }
 
@@ -317,6 +345,17 @@ func (h *Handler) compileSite(g *gate.Gate, app *App) error {
 		}
 		s.Cookies.Script[name] = true
 	}
+	if len(h.Tokens.Query) > 0 && !h.Tokens.On() {
+		return errors.New("token_query without token: no token would ever be released, so none could be used")
+	}
+	s.Bearer = h.Tokens
+	switch g.ChallengeStatus = h.ChallengeStatus; h.ChallengeStatus {
+	case 0:
+		g.ChallengeStatus = http.StatusForbidden
+	case http.StatusForbidden, http.StatusOK:
+	default:
+		return fmt.Errorf("challenge_status %d: use 403 or 200", h.ChallengeStatus)
+	}
 	s.Credentials = h.CredentialHeaders
 	s.AllowRedirect = h.AllowRedirect
 	s.MaxReply = h.MaxReply
@@ -346,7 +385,7 @@ func (h *Handler) compileSite(g *gate.Gate, app *App) error {
 // become somebody whose spelling was never seen.
 func (h *Handler) compilePolicy(g *gate.Gate, app *App) error {
 	s := &g.Site
-	named := !slices.ContainsFunc(g.Rules, func(r *login.Rule) bool { return !r.Names() })
+	named := h.FirstFactor != "" || !slices.ContainsFunc(g.Rules, func(r *login.Rule) bool { return !r.Names() })
 	const how = "the application must say who was logged in: give every login an identity (a page that names the user), or user answer_cookie, answer_header, answer_json or constant"
 	switch s.Policy = flow.Policy(h.Policy); s.Policy {
 	case "":
@@ -405,9 +444,13 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	}
 	route := &route{ctx: r.Context()}
 	repl := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer) //nolint:forcetypeassert // the server sets it
+	who := ""
+	if h.FirstFactor != "" {
+		who = identified(repl.ReplaceAll(h.FirstFactor, ""))
+	}
 	repl.Delete("http.auth.user.id")
 	repl.Map(route.placeholder)
-	in := gate.Input{Method: r.Method, URL: r.URL, Secure: secure(r), Server: route}
+	in := gate.Input{Method: r.Method, URL: r.URL, Secure: secure(r), FirstFactor: who, Server: route}
 	if orig, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok {
 		in.Method, in.URL = orig.Method, orig.URL
 	}
@@ -419,6 +462,15 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		}
 	}
 	return err
+}
+
+// identified is the name of a user whom Caddy has identified, "" for what can be
+// no name.
+func identified(name string) string {
+	if len(name) > 256 || !utf8.ValidString(name) || strings.ContainsFunc(name, func(c rune) bool { return c < ' ' || c == 0x7f }) {
+		return ""
+	}
+	return name
 }
 
 // route is what the gate tells the rest of the Caddyfile about one request.

@@ -79,6 +79,9 @@ type State struct {
 	LastSend time.Time `json:"l,omitzero"`
 	// Failed says why the last text was not sent; empty when it was.
 	Failed event.Reason `json:"f,omitempty"`
+	// Ends caps the life of codes where the application forgets a login quickly;
+	// zero: Total does.
+	Ends time.Time `json:"d,omitzero"`
 	// Lang is the language the person was met in.
 	Lang string `json:"g,omitempty"`
 
@@ -114,6 +117,9 @@ func (s State) Send(r Rules, now time.Time) State {
 	if s.Code == "" || !now.Before(s.CodeExpires) {
 		s.Code = newCode(r.Length)
 		s.CodeExpires = now.Add(r.Lifetime)
+		if !s.Ends.IsZero() && s.Ends.Before(s.CodeExpires) {
+			s.CodeExpires = s.Ends
+		}
 	}
 	s.Sends++
 	s.LastSend, s.Failed = now, ""
@@ -127,6 +133,15 @@ func (s State) SetNumber(number string) State {
 	}
 	s.Number = number
 	return s
+}
+
+// Life is how long the code was still valid when it was last sent: what a text
+// and a page say. It is the rules' figure while there is no code.
+func (s State) Life(r Rules) time.Duration {
+	if s.Code == "" {
+		return r.Lifetime
+	}
+	return s.CodeExpires.Sub(s.LastSend)
 }
 
 // Expired reports whether there is no code that could be right.

@@ -48,6 +48,8 @@ const (
 	TooManyVisitors Reason = "too_many_visitors"   // the bound on anonymous sessions
 	InProgress      Reason = "attempt_in_progress" // the session is taken by a login
 	TrapHit         Reason = "trap"                // see Trap
+	UnknownToken    Reason = "unknown_token"       // a bearer token that was not released to this session
+	Unidentified    Reason = "unidentified"        // Caddy has identified nobody
 	Framed          Reason = "framed"              // the code page inside a frame
 
 	// Judging a login.

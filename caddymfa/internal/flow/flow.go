@@ -17,6 +17,7 @@ import (
 	"github.com/caddymfa/caddymfa/caddymfa/internal/jar"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/keyring"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/limit"
+	"github.com/caddymfa/caddymfa/caddymfa/internal/login"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/match"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/phone"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/session"
@@ -38,7 +39,7 @@ type Flow struct {
 	Codes     challenge.Rules
 	Events    event.Sink
 
-	attempts, tokens, refs *keyring.Key
+	attempts, tokens, refs, basics *keyring.Key
 }
 
 // Directory finds a user's number. The name is compared folded.
@@ -49,7 +50,7 @@ type Directory interface {
 
 // Open derives the flow's own keys.
 func (f *Flow) Open(ring *keyring.Ring) {
-	f.attempts, f.tokens, f.refs = ring.Key("request"), ring.Key("token"), ring.Key("ref")
+	f.attempts, f.tokens, f.refs, f.basics = ring.Key("request"), ring.Key("token"), ring.Key("ref"), ring.Key("basic")
 }
 
 // Policy says who owes a second factor.
@@ -87,6 +88,8 @@ type Gate struct {
 	Cookies *jar.Policy
 	// Credentials are request headers that stand for a login.
 	Credentials []string
+	// Bearer says where the application's bearer tokens are.
+	Bearer match.Bearer
 	// Traps show a login by a door that no rule knows.
 	Traps match.Lines
 	// AllowRedirect are foreign hosts that a withheld redirect may name.
@@ -111,6 +114,8 @@ type Call struct {
 	State   session.State
 	// Next is the application.
 	Next *upstream.Own
+	// Basic is the credential of a request that is a login by HTTP Basic.
+	Basic *login.Credential
 }
 
 // network is where the client comes from, see limit.Network.

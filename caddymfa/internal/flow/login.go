@@ -45,14 +45,23 @@ type Outcome struct {
 // application, judges the answer and withholds it (design, section 4). An error
 // means that the store failed; nothing was let in.
 func (f *Flow) Login(ctx context.Context, g *Gate, c *Call, rules login.Rules, form *intake.Form) (Outcome, error) {
+	sum := form.Sum()
+	return f.once(ctx, g, c, []string{c.R.Method, c.URL.RequestURI(), string(sum[:])}, func(ctx context.Context) (Outcome, error) {
+		return f.attempt(ctx, g, c, rules, form)
+	})
+}
+
+// once makes an attempt that has taken the client's session out. The same
+// attempt, made twice at once, has one outcome.
+func (f *Flow) once(ctx context.Context, g *Gate, c *Call, same []string, decide func(context.Context) (Outcome, error)) (Outcome, error) {
 	ctx, cancel := detached(ctx, attemptTime)
 	defer cancel()
 
-	taken, out, err := f.take(ctx, g, c, form)
+	taken, out, err := f.take(ctx, g, c, same)
 	if taken == nil {
 		return out, err
 	}
-	out, err = f.attempt(ctx, g, c, rules, form)
+	out, err = decide(ctx)
 	if err != nil {
 		return Outcome{}, err
 	}
@@ -67,9 +76,9 @@ func (f *Flow) Login(ctx context.Context, g *Gate, c *Call, rules login.Rules, f
 
 // take takes the client's session out for this attempt. Without a session there
 // is an outcome instead: the one of the same request, sent twice, or a refusal.
-func (f *Flow) take(ctx context.Context, g *Gate, c *Call, form *intake.Form) (*session.Session, Outcome, error) {
-	sum := form.Sum()
-	attempt := f.attempts.MAC(c.R.Method, c.URL.RequestURI(), string(sum[:]))
+// same tells attempts apart.
+func (f *Flow) take(ctx context.Context, g *Gate, c *Call, same []string) (*session.Session, Outcome, error) {
+	attempt := f.attempts.MAC(same...)
 	var held *session.Session
 	switch c.State {
 	case session.Live:
@@ -87,7 +96,7 @@ func (f *Flow) take(ctx context.Context, g *Gate, c *Call, form *intake.Form) (*
 		held = c.Session
 	default:
 		// Without a handle the same request is one of the same network and browser.
-		attempt = f.attempts.MAC(c.network(), c.R.UserAgent(), c.R.Method, c.URL.RequestURI(), string(sum[:]))
+		attempt = f.attempts.MAC(append([]string{c.network(), c.R.UserAgent()}, same...)...)
 	}
 	for range 2 {
 		if held == nil {
@@ -202,7 +211,7 @@ func (f *Flow) attempt(ctx context.Context, g *Gate, c *Call, rules login.Rules,
 	if user == "" && g.Enroll == FromDirectory {
 		user = name
 	}
-	return f.withhold(ctx, g, c, rule, reply, sets, fresh, user)
+	return f.withhold(ctx, g, c, accepted{rule: rule, user: user, reply: reply, sets: sets, jar: fresh})
 }
 
 // refuseLogin reports a login that was not let in.
@@ -216,9 +225,7 @@ func (f *Flow) refuseLogin(ctx context.Context, g *Gate, rule *login.Rule, reaso
 }
 
 func (f *Flow) judge(ctx context.Context, g *Gate, c *Call, rules login.Rules, answer *match.Answer, after *jar.Jar) (*login.Rule, string, error) {
-	get := func(ctx context.Context, target string) (*upstream.Reply, error) {
-		return c.Next.Get(ctx, c.R, target, g.Cookies.Up(nil, after, pathOf(target), false, time.Now()))
-	}
+	get := func(ctx context.Context, target string) (*upstream.Reply, error) { return f.get(ctx, g, c, target, after, answer.Header, answer.Body) }
 	answer.Next = func(ctx context.Context) (*match.Answer, error) {
 		to, err := c.URL.Parse(answer.Header.Get("Location"))
 		if err != nil || (to.Host != "" && !g.sameHost(to)) {
@@ -231,6 +238,16 @@ func (f *Flow) judge(ctx context.Context, g *Gate, c *Call, rules login.Rules, a
 		return &match.Answer{Status: rep.Status, Header: rep.Header, Body: rep.Body}, nil
 	}
 	return rules.Judge(ctx, answer, get)
+}
+
+// get asks the application for a page as the one who has just logged in: with
+// the cookies, and the bearer token, that its answer gave.
+func (f *Flow) get(ctx context.Context, g *Gate, c *Call, target string, after *jar.Jar, head http.Header, body []byte) (*upstream.Reply, error) {
+	authorization := ""
+	if given := g.Bearer.Given(head, body); len(given) > 0 {
+		authorization = "Bearer " + given[0]
+	}
+	return c.Next.Get(ctx, c.R, target, g.Cookies.Up(nil, after, pathOf(target), false, time.Now()), authorization)
 }
 
 // failed lets the application's answer to a wrong password go on. The session
@@ -264,7 +281,12 @@ func (f *Flow) sameUser(ctx context.Context, g *Gate, reply *upstream.Reply, set
 	} else if err != nil {
 		return Outcome{}, err
 	}
-	g.CopyDown(reply.Header, sets)
+	if err := f.releaseTokens(ctx, g, s, reply); err != nil {
+		return Outcome{}, err
+	}
+	if reply != nil {
+		g.CopyDown(reply.Header, sets)
+	}
 	f.emit(ctx, g, s, event.Event{Name: event.Released, Reason: event.SameUser})
 	return Outcome{Reply: reply, Reason: event.OK, Session: s}, nil
 }

@@ -156,9 +156,9 @@ func (f *Flow) hand(ctx context.Context, g *Gate, c *Call, s *session.Session, s
 	ctx, cancel := context.WithTimeout(ctx, sendTime)
 	defer cancel()
 	text := f.Texts.Render(f.Texts.Match(st.Lang), sms.Vars{
-		Code: st.Code, App: g.App, Minutes: int(f.Codes.Lifetime / time.Minute), Host: g.Origin,
+		Code: st.Code, App: g.App, Minutes: int(st.Life(f.Codes) / time.Minute), Host: g.Origin,
 	})
-	receipt, err := f.SMS.Send(ctx, sms.Message{To: n.E164(), Text: text, Validity: f.Codes.Lifetime, Repeatable: true})
+	receipt, err := f.SMS.Send(ctx, sms.Message{To: n.E164(), Text: text, Validity: st.Life(f.Codes), Repeatable: true})
 	if err == nil {
 		f.emit(ctx, g, s, event.Event{Name: event.Send, Reason: event.Sent, Detail: n.Masked() + " by " + receipt.Provider})
 		return Sending{Reason: event.Sent}

@@ -137,7 +137,7 @@ func (f *Flow) accept(ctx context.Context, g *Gate, c *Call, st challenge.State,
 	}
 	rel, deliver := f.release(ctx, g, st, answer)
 	rec := session.Record{
-		Level: session.Verified, Jar: s.Jar, User: s.User,
+		Level: session.Verified, Jar: s.Jar, User: s.User, Basic: s.Basic,
 		VerifiedAt: now, SeenAt: time.Now(), ExpiresAt: now.Add(g.Lifetime),
 	}
 	if deliver {
@@ -145,6 +145,9 @@ func (f *Flow) accept(ctx context.Context, g *Gate, c *Call, st challenge.State,
 	}
 	rel.Session, err = f.Sessions.Create(ctx, &g.Gate, rec)
 	if err != nil {
+		return Verification{}, err
+	}
+	if err := f.releaseTokens(ctx, g, rel.Session, answer.Reply); err != nil {
 		return Verification{}, err
 	}
 	if deliver {

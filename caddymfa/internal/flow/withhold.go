@@ -3,6 +3,7 @@ package flow
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
@@ -26,45 +27,51 @@ type withheld struct {
 	Copies []string `json:"c,omitempty"`
 }
 
+// accepted is a first factor that was right.
+type accepted struct {
+	// rule recognised it; nil where Caddy itself identified the user.
+	rule *login.Rule
+	user string
+	// reply is the application's answer and sets its cookies; nil where the
+	// request was not forwarded to find out (HTTP Basic, Caddy's identification).
+	reply *upstream.Reply
+	sets  []jar.Set
+	jar   jar.Jar
+	// basic is the keyed hash of an HTTP Basic credential.
+	basic []byte
+}
+
+func (a *accepted) ruleName() string {
+	if a.rule == nil {
+		return "first_factor"
+	}
+	return a.rule.Name
+}
+
 // withhold keeps the answer to a right password and opens a challenge.
-func (f *Flow) withhold(ctx context.Context, g *Gate, c *Call, rule *login.Rule, reply *upstream.Reply, sets []jar.Set, fresh jar.Jar, user string) (Outcome, error) {
+func (f *Flow) withhold(ctx context.Context, g *Gate, c *Call, a accepted) (Outcome, error) {
 	refuse := func(reason event.Reason, err error) (Outcome, error) {
-		f.emit(ctx, g, nil, event.Event{Name: event.LoginRefused, Reason: reason, Rule: rule.Name, User: user, Err: err})
+		f.emit(ctx, g, nil, event.Event{Name: event.LoginRefused, Reason: reason, Rule: a.ruleName(), User: a.user, Err: err})
 		return Outcome{Reason: reason}, nil
 	}
-	if user == "" {
+	if a.user == "" {
 		return refuse(event.NoUser, nil)
 	}
 	now, err := f.Store.Now(ctx)
 	if err != nil {
 		return Outcome{}, err
 	}
-	rec := session.Record{Level: session.Pending, Jar: fresh, User: user}
-	answer := withheld{Reply: reply}
-	for _, s := range sets {
-		if g.Cookies.Down(s) {
-			answer.Copies = append(answer.Copies, s.Line())
-		}
-	}
-
-	number, err := f.number(ctx, g, user)
+	number, err := f.number(ctx, g, a.user)
 	if err != nil {
 		return Outcome{}, err
 	}
 	switch {
 	case g.Policy == Off, g.Policy == Optional && number == "":
-		rec.Level, rec.VerifiedAt, rec.SeenAt, rec.ExpiresAt = session.Verified, now, time.Now(), now.Add(g.Lifetime)
-		s, err := f.Sessions.Create(ctx, &g.Gate, rec)
-		if err != nil {
-			return Outcome{}, err
-		}
-		f.emit(ctx, g, s, event.Event{Name: event.Released, Reason: event.NoFactor, Rule: rule.Name})
-		reply.Header["Set-Cookie"] = answer.Copies
-		return Outcome{Reply: reply, Reason: event.OK, Session: s}, nil
+		return f.letIn(ctx, g, a, now)
 	case number == "" && g.Enroll != Self:
 		return refuse(event.NoNumber, nil)
 	}
-	standing, err := f.Accounts.Standing(ctx, g.App, user)
+	standing, err := f.Accounts.Standing(ctx, g.App, a.user)
 	if err != nil {
 		return Outcome{}, err
 	}
@@ -78,13 +85,29 @@ func (f *Flow) withhold(ctx context.Context, g *Gate, c *Call, rule *login.Rule,
 	ch.Number, ch.Enrol = number, number == ""
 	ch.URL, ch.Navigate, ch.Lang = c.URL.RequestURI(), c.Navigation, c.R.Header.Get("Accept-Language")
 	ch.From = sentFrom(c, g)
-	rec.Challenge, rec.Reply, rec.ExpiresAt = encode(ch), encode(answer), now.Add(challenge.Total)
-	s, err := f.Sessions.Create(ctx, &g.Gate, rec)
+	ends := challenge.Total
+	if a.rule != nil && a.rule.HoldFor() > 0 {
+		ends = a.rule.HoldFor()
+		ch.Ends = now.Add(ends)
+	}
+	if a.rule != nil && a.rule.Follows() {
+		f.follow(ctx, g, c, &a, &ch)
+	}
+	answer := withheld{Reply: a.reply, Copies: copies(g, a.sets)}
+	if a.reply == nil && c.R.Method != http.MethodGet && c.R.Method != http.MethodHead {
+		ch.URL = "/" // nobody can send a form again that was not forwarded
+	}
+	s, err := f.Sessions.Create(ctx, &g.Gate, session.Record{
+		Level: session.Pending, Jar: a.jar, User: a.user, Basic: a.basic,
+		Challenge: encode(ch), Reply: encode(answer), ExpiresAt: now.Add(ends),
+	})
 	if err != nil {
 		return Outcome{}, err
 	}
-	f.emit(ctx, g, s, event.Event{Name: event.Challenge, Reason: event.OK, Rule: rule.Name})
-	if number == "" {
+	f.emit(ctx, g, s, event.Event{Name: event.Challenge, Reason: event.OK, Rule: a.ruleName()})
+	if number == "" || a.reply == nil {
+		// A first factor that comes with every request, by GET as well, opens the
+		// challenge; the text waits for a button.
 		return Outcome{Reason: event.Pending, Session: s}, nil
 	}
 	// The challenge is durable; only now the text goes out.
@@ -93,6 +116,77 @@ func (f *Flow) withhold(ctx context.Context, g *Gate, c *Call, rule *login.Rule,
 		return Outcome{}, err
 	}
 	return Outcome{Reason: event.Pending, Session: s}, nil
+}
+
+// letIn opens a verified session without a second factor, where the policy says so.
+func (f *Flow) letIn(ctx context.Context, g *Gate, a accepted, now time.Time) (Outcome, error) {
+	s, err := f.Sessions.Create(ctx, &g.Gate, session.Record{
+		Level: session.Verified, Jar: a.jar, User: a.user, Basic: a.basic,
+		VerifiedAt: now, SeenAt: time.Now(), ExpiresAt: now.Add(g.Lifetime),
+	})
+	if err != nil {
+		return Outcome{}, err
+	}
+	if err := f.releaseTokens(ctx, g, s, a.reply); err != nil {
+		return Outcome{}, err
+	}
+	f.emit(ctx, g, s, event.Event{Name: event.Released, Reason: event.NoFactor, Rule: a.ruleName()})
+	if a.reply != nil {
+		a.reply.Header["Set-Cookie"] = copies(g, a.sets)
+	}
+	return Outcome{Reply: a.reply, Reason: event.OK, Session: s}, nil
+}
+
+// copies are the Set-Cookie lines that the browser's scripts may have.
+func copies(g *Gate, sets []jar.Set) (lines []string) {
+	for _, s := range sets {
+		if g.Cookies.Down(s) {
+			lines = append(lines, s.Line())
+		}
+	}
+	return lines
+}
+
+// follow asks for the page behind the withheld redirect at once, for
+// applications that forget a login whose redirect is not followed. That answer is
+// withheld in place of the redirect. One that cannot be had leaves the redirect
+// as it is: the browser follows it later.
+func (f *Flow) follow(ctx context.Context, g *Gate, c *Call, a *accepted, ch *challenge.State) {
+	to, err := c.URL.Parse(a.reply.Header.Get("Location"))
+	if err != nil || a.reply.Status < 300 || a.reply.Status > 399 || a.reply.Header.Get("Location") == "" || (to.Host != "" && !g.sameHost(to)) {
+		return
+	}
+	rep, err := f.get(ctx, g, c, to.RequestURI(), &a.jar, a.reply.Header, a.reply.Body)
+	if err != nil {
+		f.emit(ctx, g, nil, event.Event{Name: event.LoginRecognised, Reason: event.NoAnswer, Rule: a.ruleName(), User: a.user, Err: fmt.Errorf("hold follow: %w", err)})
+		return
+	}
+	sets := upstream.TakeCookies(rep.Header, to.Path, time.Now())
+	next, _, err := a.jar.Apply(sets, time.Now())
+	if err != nil {
+		return
+	}
+	a.reply, a.jar, a.sets = rep, next, append(a.sets, sets...)
+	ch.URL = to.RequestURI()
+}
+
+// releaseTokens notes the bearer tokens of an answer that is given out to a
+// verified session: from now on they open the application. reply may be nil.
+func (f *Flow) releaseTokens(ctx context.Context, g *Gate, s *session.Session, reply *upstream.Reply) error {
+	if reply == nil {
+		return nil
+	}
+	return f.Renew(ctx, g, s, g.Bearer.Given(reply.Header, reply.Body))
+}
+
+// Renew notes bearer tokens that the application gave to a verified session.
+func (f *Flow) Renew(ctx context.Context, g *Gate, s *session.Session, tokens []string) error {
+	for _, t := range tokens {
+		if err := f.Sessions.Release(ctx, &g.Gate, s, t); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // number finds where codes for a user go: the directory, then what the user
@@ -143,7 +237,8 @@ type Release struct {
 	// Location is where a browser goes: a path of this site, or a host that the
 	// operator allowed.
 	Location string
-	// Reply is the answer itself, for callers that ask for it.
+	// Reply is the answer itself, for callers that ask for it; nil where the
+	// application was not asked yet.
 	Reply *upstream.Reply
 	// Copies are the cookies that the browser's scripts may have.
 	Copies []string
@@ -155,7 +250,11 @@ type Release struct {
 // 4.7). deliver is true when the answer itself must be shown at Location.
 func (f *Flow) release(ctx context.Context, g *Gate, ch challenge.State, answer withheld) (rel Release, deliver bool) {
 	rel = Release{Reply: answer.Reply, Copies: answer.Copies, Location: ch.From}
-	if !ch.Navigate {
+	switch {
+	case !ch.Navigate:
+		return rel, false
+	case answer.Reply == nil: // the request was not forwarded yet
+		rel.Location = ch.URL
 		return rel, false
 	}
 	to := answer.Reply.Header.Get("Location")

@@ -27,13 +27,20 @@ func (g *Gate) verified(v *visit) (event.Reason, error) {
 			return reason, nil
 		}
 	}
+	if v.bearer == foreign {
+		return g.refuse(v, event.UnknownToken), nil
+	}
 	now := time.Now()
 	r := v.r
+	authorization := r.Header["Authorization"]
 	v.headAt = head{g: g, v: v, s: s, asked: now, logout: g.logout(v), given: len(v.w.Header()["Set-Cookie"])}
 	v.tapAt = upstream.Tap{W: v.w, OnHead: v.headAt.verified}
 	h, tap := &v.headAt, &v.tapAt
 	defer h.release()
 	upstream.Dress(r, v.site.Cookies.Up(r.Header["Cookie"], &s.Jar, v.in.URL.Path, true, now), v.site.Credentials, true)
+	if v.bearer == released || v.proven {
+		r.Header["Authorization"] = authorization
+	}
 	if g.Rules.Covers(&v.target) {
 		intake.StripOverrides(r.Header) // a login must not hide behind another method
 	}
@@ -49,6 +56,9 @@ func (g *Gate) verified(v *visit) (event.Reason, error) {
 	err := v.next(tap, r)
 	if err == nil && tap.Status() == 0 {
 		tap.WriteHeader(http.StatusOK)
+	}
+	if err == nil {
+		tap.Finish()
 	}
 	dropTrailers(v.w.Header())
 	if tap.Dropped() {
@@ -279,8 +289,28 @@ func (h *head) verified(status int, hd http.Header) bool {
 	if !h.keep(hd, sets) {
 		return false
 	}
+	if h.v.site.Bearer.On() {
+		if err := h.keepTokens(h.v.r.Context(), hd, nil); err != nil {
+			return h.drop(event.StoreDown, err)
+		}
+		if h.mayGive(status, hd) {
+			h.v.tapAt.Hold(maxTokenAnswer, h.body)
+		}
+	}
 	if h.stream == nil && lasts(hd) {
 		h.stream = h.g.Flow.Sessions.Tie(&h.v.site.Gate, h.s, h.v.tapAt.Cut)
+	}
+	return true
+}
+
+// body looks for bearer tokens in an answer that was held for it.
+func (h *head) body(hd http.Header, body []byte) bool {
+	plain, err := upstream.Plain(hd, body, maxTokenAnswer)
+	if err != nil {
+		return true // what cannot be read is not noted, and a token in it opens nothing
+	}
+	if err := h.keepTokens(h.v.r.Context(), hd, plain); err != nil {
+		return h.drop(event.StoreDown, err)
 	}
 	return true
 }
@@ -311,7 +341,9 @@ func (h *head) keep(hd http.Header, sets []jar.Set) bool {
 			return h.drop(event.StoreDown, err)
 		}
 		h.s = s
-		h.g.Flow.Sessions.SetHandle(hd, &h.v.site.Gate, s, h.v.call.Secure)
+		if !h.v.handleless {
+			h.g.Flow.Sessions.SetHandle(hd, &h.v.site.Gate, s, h.v.call.Secure)
+		}
 	}
 	h.v.site.CopyDown(hd, sets)
 	return true

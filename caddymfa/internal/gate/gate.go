@@ -36,7 +36,7 @@ type Gate struct {
 	Pages  *page.Pages
 
 	Rules        login.Rules
-	LoginPage    *LoginPage
+	LoginPage    *LoginPage // nil where no page asks for the first factor
 	LoginFlow    []*match.Entry
 	Public       []*match.Entry
 	PublicAssets bool
@@ -46,10 +46,14 @@ type Gate struct {
 	Session []*regexp.Regexp
 	// CredentialQuery are query parameters that stand for a login.
 	CredentialQuery []string
+	// ChallengeStatus is the HTTP status of a challenge for a program, 403 or 200.
+	ChallengeStatus int
 	// SecureAlways: the browser sees TLS, whatever the request says.
 	SecureAlways bool
 	// Origins are foreign origins that may post a login.
 	Origins *http.CrossOriginProtection
+	// FirstFactor: Caddy itself identifies users, and there is no login to see.
+	FirstFactor bool
 	// Prepare is handed to upstream.Own.
 	Prepare func(parent, own *http.Request, w http.ResponseWriter) *http.Request
 
@@ -79,6 +83,8 @@ type Input struct {
 	URL    *url.URL
 	// ClientIP is the client's address behind trusted proxies.
 	ClientIP string
+	// FirstFactor is whom Caddy has identified, "" for nobody.
+	FirstFactor string
 	// Secure: the client's connection is TLS, as far as trusted proxies say.
 	Secure bool
 	// Server is told what only the gate knows.
@@ -135,10 +141,16 @@ func (g *Gate) Serve(w http.ResponseWriter, r *http.Request, in Input, next upst
 	case g.own(in.URL.Path) || g.own(r.URL.Path):
 		return g.portal(v), nil
 	}
+	if reason, err, done := g.identified(v); done {
+		return reason, err
+	}
 	if rules, reason := g.login(v); reason != "" {
 		return g.refuse(v, reason), nil
 	} else if len(rules) > 0 {
-		return g.attempt(v, rules), nil
+		return g.attempt(v, rules)
+	}
+	if reason, err, done := g.basic(v); done {
+		return reason, err
 	}
 	if v.call.State == session.Live && v.call.Session.Level == session.Verified {
 		return g.verified(v)

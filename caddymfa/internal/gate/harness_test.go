@@ -405,7 +405,7 @@ func (w *world) node(ring *keyring.Ring, cfg []config) {
 		Identity: &login.Identity{Path: "/me", Pattern: `I am ([^.]+)\.`},
 	}
 	g := &gate.Gate{
-		Flow: f, Pages: pages, Prefix: "/mfa", PublicAssets: true, Origins: new(http.CrossOriginProtection),
+		Flow: f, Pages: pages, Prefix: "/mfa", ChallengeStatus: http.StatusForbidden, PublicAssets: true, Origins: new(http.CrossOriginProtection),
 		Session: []*regexp.Regexp{regexp.MustCompile("^SID$")},
 		Site: flow.Gate{
 			Gate: session.Gate{Cookie: session.NewCookie(""), Idle: time.Hour, Lifetime: 12 * time.Hour},
@@ -442,7 +442,7 @@ func (w *world) node(ring *keyring.Ring, cfg []config) {
 		}
 		in := gate.Input{
 			Method: r.Method, URL: &orig, ClientIP: client, Secure: r.Header.Get("X-Test-TLS") != "",
-			Server: deaf{},
+			FirstFactor: r.Header.Get("X-Test-User"), Server: deaf{},
 		}
 		if _, err := g.Serve(rw, r, in, next); err != nil {
 			rw.Header().Set("X-Error-Route", "1")

@@ -88,6 +88,9 @@ func asset(v *visit) bool {
 // loginURL is where signing in begins, for a visitor who wanted next.
 func (g *Gate) loginURL(next string) string {
 	l := g.LoginPage
+	if l == nil {
+		return "/"
+	}
 	query := l.Query
 	if l.Next != "" && next != "" && len(next) <= maxNext {
 		if query != "" {

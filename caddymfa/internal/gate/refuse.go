@@ -1,12 +1,14 @@
 package gate
 
 import (
+	"errors"
 	"net/http"
 	"net/url"
 	"strings"
 	"time"
 
 	"github.com/caddymfa/caddymfa/caddymfa/internal/event"
+	"github.com/caddymfa/caddymfa/caddymfa/internal/flow"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/login"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/page"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/session"
@@ -20,10 +22,15 @@ func (g *Gate) portal(v *visit) event.Reason {
 }
 
 // attempt runs a login and writes what came of it.
-func (g *Gate) attempt(v *visit, rules login.Rules) event.Reason {
+func (g *Gate) attempt(v *visit, rules login.Rules) (event.Reason, error) {
 	out, err := g.Flow.Login(v.r.Context(), v.site, v.call, rules, v.form)
+	return g.outcome(v, out, err)
+}
+
+// outcome writes what came of an attempt.
+func (g *Gate) outcome(v *visit, out flow.Outcome, err error) (event.Reason, error) {
 	if err != nil {
-		return g.storeDown(v, err)
+		return g.storeDown(v, err), nil
 	}
 	h := v.w.Header()
 	switch {
@@ -32,23 +39,32 @@ func (g *Gate) attempt(v *visit, rules login.Rules) event.Reason {
 	case out.Reason != event.InProgress && v.call.State != session.NoHandle:
 		g.Flow.Sessions.ClearHandle(h, &v.site.Gate, v.call.Secure)
 	}
-	switch out.Reason {
-	case event.OK:
-		out.Reply.Write(v.w)
-		return event.OK
-	case event.Pending:
-		if v.call.Navigation {
-			g.seeOther(v, g.Prefix)
-			return event.Pending
+	switch {
+	case out.Reason == event.OK && out.Reply == nil:
+		// Let in without a second factor, and not forwarded yet.
+		s, err := g.Flow.Sessions.Reload(v.r.Context(), &v.site.Gate, out.Session)
+		if errors.Is(err, session.ErrGone) {
+			return g.refuse(v, event.UnknownHandle), nil
+		} else if err != nil {
+			return g.storeDown(v, err), nil
 		}
+		v.call.Session, v.call.State, v.proven = s, session.Live, !g.FirstFactor
+		return g.verified(v)
+	case out.Reason == event.OK:
+		out.Reply.Write(v.w)
+		return event.OK, nil
+	case out.Reason == event.Pending && v.call.Navigation:
+		g.seeOther(v, g.Prefix)
+		return event.Pending, nil
+	case out.Reason == event.Pending:
 		v.call.Session, v.call.State = out.Session, session.Live
-		return g.challenge(v)
+		return g.challenge(v), nil
 	}
 	var left time.Duration
 	if !out.Until.IsZero() {
 		left = max(0, time.Until(out.Until))
 	}
-	return g.refuseFor(v, out.Reason, left)
+	return g.refuseFor(v, out.Reason, left), nil
 }
 
 // owed answers a request of somebody who owes the code.
@@ -79,7 +95,7 @@ func (g *Gate) challenge(v *visit) event.Reason {
 		}
 		v.call.Session = full
 	}
-	page.WriteChallenge(v.w, http.StatusForbidden, page.Challenge{
+	page.WriteChallenge(v.w, g.ChallengeStatus, page.Challenge{
 		Token: g.Flow.Token(v.site, v.call.Session), Expires: v.call.Session.ExpiresAt,
 		Number: st.Number, Verified: !st.Enrol, Sent: st.Sends > 0 && st.Failed == "", ID: st.ID, Base: g.Prefix,
 	})
@@ -95,7 +111,7 @@ func (g *Gate) closed(v *visit) event.Reason {
 	if v.call.State == session.Unknown {
 		reason = event.UnknownHandle
 	}
-	if !v.call.Navigation {
+	if !v.call.Navigation || g.asksBasic(v) {
 		return g.refuse(v, reason)
 	}
 	if v.r.Method != http.MethodGet && v.r.Method != http.MethodHead {
@@ -124,7 +140,7 @@ func framed(r *http.Request) bool {
 // status is the HTTP status of a refusal.
 func status(reason event.Reason) int {
 	switch reason {
-	case event.Anonymous, event.UnknownHandle, event.NotSent:
+	case event.Anonymous, event.UnknownHandle, event.NotSent, event.WrongPassword, event.UnknownToken, event.Unidentified:
 		return http.StatusUnauthorized
 	case event.Ambiguous, event.LoginByGet:
 		return http.StatusBadRequest
@@ -147,8 +163,12 @@ func (g *Gate) refuse(v *visit, reason event.Reason) event.Reason { return g.ref
 func (g *Gate) refuseFor(v *visit, reason event.Reason, left time.Duration) event.Reason {
 	g.emit(v, reason)
 	code := status(reason)
-	if code == http.StatusUnauthorized {
-		v.w.Header().Set("WWW-Authenticate", "MFA") // RFC 9110 15.5.2: a 401 names a scheme
+	if code == http.StatusUnauthorized { // RFC 9110 15.5.2: a 401 names a scheme
+		scheme := "MFA"
+		if g.asksBasic(v) {
+			scheme = realm(v.site.App)
+		}
+		v.w.Header().Set("WWW-Authenticate", scheme)
 	}
 	if !v.call.Navigation {
 		page.WriteError(v.w, code, reason)

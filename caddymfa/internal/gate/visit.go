@@ -29,6 +29,12 @@ type visit struct {
 	headAt head
 	tapAt  upstream.Tap
 
+	// bearer is what the request's bearer token is worth; handleless: the session
+	// was found by it, and the client has no handle. proven: the request's HTTP
+	// Basic credential is the one that the session was opened with.
+	bearer             bearerState
+	handleless, proven bool
+
 	target login.Request
 	form   *intake.Form
 	query  url.Values
@@ -51,12 +57,20 @@ func (g *Gate) visit(w http.ResponseWriter, r *http.Request, in Input, next upst
 	}
 	cutSessionID(r.URL)
 	v.target = target(r)
-	g.dropCredentials(r)
+	dropQuery(r.URL, g.CredentialQuery)
 
 	var err error
 	v.call.Session, v.call.State, err = g.Flow.Sessions.Load(r.Context(), &v.site.Gate, r, v.call.Secure)
 	if err != nil {
 		return v, g.storeDown(v, err)
+	}
+	if g.FirstFactor && v.call.State == session.Live && v.call.Session.Level != session.Anonymous && v.call.Session.User != in.FirstFactor {
+		v.call.Session, v.call.State = nil, session.NoHandle // somebody else has this browser now
+	}
+	if v.site.Bearer.On() {
+		if reason := g.bearer(v); reason != "" {
+			return v, reason
+		}
 	}
 	if v.call.State == session.Unknown && v.call.Navigation {
 		g.Flow.Sessions.ClearHandle(w.Header(), &v.site.Gate, v.call.Secure)
@@ -136,26 +150,26 @@ func plain(p string) bool {
 	return true
 }
 
-// dropCredentials takes query parameters away that stand for a login.
-func (g *Gate) dropCredentials(r *http.Request) {
-	if len(g.CredentialQuery) == 0 || r.URL.RawQuery == "" {
+// dropQuery takes query parameters away that stand for a login.
+func dropQuery(u *url.URL, names []string) {
+	if len(names) == 0 || u.RawQuery == "" {
 		return
 	}
 	var kept []string
-	for pair := range strings.SplitSeq(r.URL.RawQuery, "&") {
+	for pair := range strings.SplitSeq(u.RawQuery, "&") {
 		name, _, _ := strings.Cut(pair, "=")
 		if plain, err := url.QueryUnescape(name); err == nil {
 			name = plain
 		}
 		drop := false
-		for _, c := range g.CredentialQuery {
+		for _, c := range names {
 			drop = drop || intake.Fold(name) == intake.Fold(c)
 		}
 		if !drop {
 			kept = append(kept, pair)
 		}
 	}
-	r.URL.RawQuery = strings.Join(kept, "&")
+	u.RawQuery = strings.Join(kept, "&")
 }
 
 // params is the query, parsed once. A query that cannot be parsed has none of

@@ -33,7 +33,7 @@ func (rs Rules) Candidate(q *Request) bool {
 }
 
 func (r *Rule) candidate(q *Request) bool {
-	if !r.covers(q) {
+	if r.Config.Basic != "" || !r.covers(q) {
 		return false
 	}
 	// Without a query, a body or a method of the rule there is nothing that
@@ -43,7 +43,7 @@ func (r *Rule) candidate(q *Request) bool {
 
 // Covers reports whether a rule is for the request's path, whatever it carries.
 func (rs Rules) Covers(q *Request) bool {
-	return slices.ContainsFunc(rs, func(r *Rule) bool { return r.covers(q) })
+	return slices.ContainsFunc(rs, func(r *Rule) bool { return r.Config.Basic == "" && r.covers(q) })
 }
 
 func (r *Rule) covers(q *Request) bool {

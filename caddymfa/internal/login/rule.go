@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"time"
 
 	"github.com/caddymfa/caddymfa/caddymfa/internal/match"
 )
@@ -24,6 +25,9 @@ type Config struct {
 	Fields []string `json:"fields,omitempty"`
 	// JSON must be in a JSON body.
 	JSON *match.Pair `json:"json,omitempty"`
+	// Basic makes HTTP Basic the first factor: the path of a harmless GET that
+	// needs it. Without Paths the rule is for all.
+	Basic string `json:"basic,omitempty"`
 	// User says where the user's name is.
 	User *User `json:"user,omitempty"`
 	// Password names the field of the password.
@@ -33,7 +37,14 @@ type Config struct {
 	// Success and Failure are lines of conditions on the answer; Failure wins.
 	Success [][]match.Condition `json:"success,omitempty"`
 	Failure [][]match.Condition `json:"failure,omitempty"`
+	// Hold is for applications that forget a login quickly: "follow" follows the
+	// withheld redirect at once and keeps that answer, a duration caps the life of
+	// the challenge (30s to 10m).
+	Hold string `json:"hold,omitempty"`
 }
+
+// HoldFollow is the word for a withheld redirect that is followed at once.
+const HoldFollow = "follow"
 
 // Source is where a name is read.
 type Source string
@@ -48,9 +59,11 @@ const (
 	AnswerHeader Source = "answer_header"
 	AnswerJSON   Source = "answer_json"
 	Constant     Source = "constant"
+	// FromBasic is the name in the credential of HTTP Basic.
+	FromBasic Source = "basic"
 )
 
-func (s Source) ofRequest() bool { return s == Form || s == Query || s == JSON }
+func (s Source) ofRequest() bool { return s == Form || s == Query || s == JSON || s == FromBasic }
 
 // User says where the user's name is.
 type User struct {
@@ -84,12 +97,16 @@ type Rule struct {
 	paths            match.Paths
 	user, identity   *regexp.Regexp
 	success, failure match.Lines
+	hold             time.Duration
 }
 
 // Compile checks a rule. What it refuses would let wrong passwords through the
 // judge, or could never match.
 func (c Config) Compile() (*Rule, error) {
 	r := &Rule{Config: c}
+	if c.Basic != "" {
+		return r, r.compileBasic()
+	}
 	if len(r.Methods) == 0 {
 		r.Methods = []string{"POST"}
 	}
@@ -124,8 +141,50 @@ func (c Config) Compile() (*Rule, error) {
 	if r.failure, err = match.Compile(c.Failure); err != nil {
 		return nil, fmt.Errorf("failure: %w", err)
 	}
+	if err := r.compileHold(); err != nil {
+		return nil, err
+	}
 	return r, r.sound()
 }
+
+// compileBasic checks a rule for HTTP Basic. The request itself is never
+// forwarded to find out, so what is about forms and their answers says nothing.
+func (r *Rule) compileBasic() (err error) {
+	c := r.Config
+	switch {
+	case !strings.HasPrefix(c.Basic, "/") || strings.HasPrefix(c.Basic, "//"):
+		return fmt.Errorf("basic: the probe %q must start with one slash", c.Basic)
+	case len(c.Methods) > 0 || len(c.Fields) > 0 || c.JSON != nil || c.Password != nil || len(c.Success) > 0 || len(c.Failure) > 0 || c.Hold != "":
+		return errors.New("basic together with method, fields, json, password, success, failure or hold: they would be without effect, because a login by HTTP Basic has no form and no answer of its own; write another login block for a form")
+	case c.User != nil && c.User.Source != FromBasic && c.User.Source != Constant:
+		return fmt.Errorf("basic: user %s says nothing: use basic or constant, or identity", c.User.Source)
+	}
+	r.AnyPath = len(c.Paths) == 0
+	if r.paths, err = match.ParsePaths(c.Paths); err != nil {
+		return err
+	}
+	if err := r.compileUser(); err != nil {
+		return err
+	}
+	return r.compileIdentity()
+}
+
+func (r *Rule) compileHold() (err error) {
+	if r.Config.Hold == "" || r.Config.Hold == HoldFollow {
+		return nil
+	}
+	r.hold, err = time.ParseDuration(r.Config.Hold)
+	if err != nil || r.hold < 30*time.Second || r.hold > 10*time.Minute {
+		return fmt.Errorf("hold %q: write follow, or a duration from 30s to 10m", r.Config.Hold)
+	}
+	return nil
+}
+
+// Follows reports whether a withheld redirect is followed at once.
+func (r *Rule) Follows() bool { return r.Config.Hold == HoldFollow }
+
+// HoldFor caps the life of a challenge; 0 for no cap of the rule's.
+func (r *Rule) HoldFor() time.Duration { return r.hold }
 
 func (r *Rule) compileUser() (err error) {
 	u := r.User
@@ -134,6 +193,11 @@ func (r *Rule) compileUser() (err error) {
 	}
 	switch u.Source {
 	case Form, Query, JSON, AnswerHeader, AnswerJSON, Constant:
+	case FromBasic:
+		if r.Config.Basic == "" {
+			return errors.New("user basic: only a login with basic has such a name")
+		}
+		return nil
 	case AnswerCookie:
 		if _, err := regexp.Compile(u.Name); err != nil {
 			return fmt.Errorf("user: cookie name: %w", err)

@@ -90,7 +90,16 @@ func WriteChallenge(w http.ResponseWriter, status int, c Challenge) {
 		ErrorCode                  int
 		Message                    string
 		Location                   string `json:"location"`
-	}{s, nil, zeroToken, zeroTime, challengeCode, "Two factor authentication is enabled", c.Base})
+		Hint                       string `json:"hint"`
+	}{s, nil, zeroToken, zeroTime, challengeCode, "Two factor authentication is enabled", c.Base, hint(c)})
+}
+
+// hint says how a program goes on, for whoever reads its log.
+func hint(c Challenge) string {
+	if c.Sent {
+		return "A code was sent. With the cookie of this answer, POST it as otp to " + c.Base + "/verify. A client that keeps no cookies cannot be used here."
+	}
+	return "A code is needed. With the cookie of this answer, POST to " + c.Base + "/resend, then POST the code as otp to " + c.Base + "/verify. A client that keeps no cookies cannot be used here."
 }
 
 // codes are LoginRadius' numbers and messages for our reasons; what it has no

@@ -219,6 +219,8 @@ func (p *Pages) content(r *http.Request, v View) content {
 			// Nobody did anything wrong here: a notice, not an error.
 			c.Notice = say("problem.", v.Unsent)
 		}
+	case Ask:
+		c.Heading = c.T("ask.heading")
 	case SignedIn:
 		c.Heading = c.T("signedin.heading")
 	case Frame:

@@ -23,6 +23,9 @@ const (
 	SignedIn
 	// Frame is shown inside a frame: a link that opens the code page on top.
 	Frame
+	// Ask offers to send the code: the first factor came by itself, and nobody
+	// has asked for a text yet.
+	Ask
 )
 
 // View is the content of one page. Strings in it are text, never markup.

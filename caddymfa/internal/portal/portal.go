@@ -176,7 +176,7 @@ func (p *Portal) release(v *visit, rel *flow.Release) {
 	for _, line := range rel.Copies {
 		h.Add("Set-Cookie", line)
 	}
-	if want, _ := v.field("release"); want == "answer" || v.c.R.URL.Query().Get("release") == "answer" {
+	if want, _ := v.field("release"); rel.Reply != nil && (want == "answer" || v.c.R.URL.Query().Get("release") == "answer") {
 		rel.Reply.Write(v.w)
 		return
 	}
@@ -337,11 +337,14 @@ func (p *Portal) challengeView(v *visit) page.View {
 		return page.View{Kind: page.Message, Reason: event.UnknownHandle}
 	}
 	view := page.View{
-		Kind: page.Code, Digits: p.Flow.Codes.Length, Minutes: int(p.Flow.Codes.Lifetime / time.Minute),
+		Kind: page.Code, Digits: p.Flow.Codes.Length, Minutes: max(1, int(st.Life(p.Flow.Codes)/time.Minute)),
 		Change: st.Enrol, Unsent: st.Failed, Regions: p.Regions,
 	}
 	if st.Number == "" || st.Enrol && v.c.R.URL.Query().Has("number") {
 		view.Kind = page.Number
+	}
+	if st.Number != "" && st.Sends == 0 && view.Kind == page.Code {
+		view.Kind = page.Ask
 	}
 	if n := st.Number; len(n) > 2 {
 		view.Ending = n[len(n)-2:]

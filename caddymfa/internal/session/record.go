@@ -66,6 +66,10 @@ type Record struct {
 	SeenAt     time.Time `json:"s,omitzero"`
 	ExpiresAt  time.Time `json:"e,omitzero"`
 
+	// Basic is the keyed hash of the HTTP Basic credential that the session was
+	// opened with (pending, verified).
+	Basic []byte `json:"b,omitempty"`
+
 	// Deliver is the address at which a withheld page waits, see Leave (verified).
 	Deliver string `json:"d,omitempty"`
 

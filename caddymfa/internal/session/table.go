@@ -65,7 +65,7 @@ const (
 type Table struct {
 	store            store.Store
 	handles, records *keyring.Key
-	ids              *keyring.Key
+	ids, bearers     *keyring.Key
 	cache            *cache
 	live             *live
 }
@@ -73,7 +73,7 @@ type Table struct {
 // NewTable opens a table over a store. Close it to stop its watcher.
 func NewTable(s store.Store, ring *keyring.Ring) *Table {
 	t := &Table{
-		store: s, handles: ring.Key("handle"), records: ring.Key("record"), ids: ring.Key("attempt"),
+		store: s, handles: ring.Key("handle"), records: ring.Key("record"), ids: ring.Key("attempt"), bearers: ring.Key("bearer"),
 		cache: newCache(),
 	}
 	t.live = newLive(t.alive)
@@ -94,6 +94,12 @@ func (t *Table) Load(ctx context.Context, g *Gate, r *http.Request, secure bool)
 	if !ok {
 		return nil, NoHandle, nil
 	}
+	return t.find(ctx, g, h)
+}
+
+// find finds the session of a handle, from a copy that is fresh enough or from
+// the store.
+func (t *Table) find(ctx context.Context, g *Gate, h handle) (*Session, State, error) {
 	s, ok := t.cache.get(h.id, h.version)
 	if !ok {
 		var err error
@@ -168,21 +174,27 @@ func (t *Table) ttl(ctx context.Context, g *Gate, rec Record) (time.Duration, er
 	case busy, done:
 		return AttemptTTL, nil
 	case Pending, Verified:
-		now, err := t.store.Now(ctx)
-		if err != nil {
-			return 0, fmt.Errorf("session: clock: %w", err)
-		}
-		left := rec.ExpiresAt.Sub(now)
+		left, err := t.left(ctx, rec)
 		if rec.Level == Verified {
 			left = min(left, g.Idle)
 		}
-		if left <= 0 {
-			return 0, ErrGone
-		}
-		return left, nil
+		return left, err
 	case None:
 	}
 	return 0, fmt.Errorf("session: level %q is not stored", rec.Level)
+}
+
+// left is how long a session has until its end, whatever it is used for. ErrGone
+// when that has passed.
+func (t *Table) left(ctx context.Context, rec Record) (time.Duration, error) {
+	now, err := t.store.Now(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("session: clock: %w", err)
+	}
+	if left := rec.ExpiresAt.Sub(now); left > 0 {
+		return left, nil
+	}
+	return 0, ErrGone
 }
 
 // Create makes a session under a new id. Pending and verified records must

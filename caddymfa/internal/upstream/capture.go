@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 )
 
@@ -134,6 +135,14 @@ var hopByHop = []string{
 	"Content-Length", "Alt-Svc",
 }
 
+// Plain is the body of an answer without its encoding: as it is, or decoded from
+// gzip up to limit bytes. ErrEncoding for any other.
+func Plain(h http.Header, body []byte, limit int64) ([]byte, error) {
+	rep := Reply{Header: http.Header{"Content-Encoding": slices.Clone(h["Content-Encoding"])}, Body: body}
+	err := rep.decode(limit)
+	return rep.Body, err
+}
+
 func (r *Reply) decode(limit int64) error {
 	enc := strings.ToLower(strings.TrimSpace(strings.Join(r.Header.Values("Content-Encoding"), ",")))
 	if len(r.Body) == 0 || enc == "" || enc == "identity" {
@@ -191,9 +200,9 @@ type Own struct {
 }
 
 // Get asks the application for target (an absolute path with an optional
-// query) as the client of parent would, with exactly this Cookie header.
-// Redirects are not followed.
-func (o *Own) Get(ctx context.Context, parent *http.Request, target, cookies string) (*Reply, error) {
+// query) as the client of parent would, with exactly these fields Cookie and
+// Authorization; "" is none. Redirects are not followed.
+func (o *Own) Get(ctx context.Context, parent *http.Request, target, cookies, authorization string) (*Reply, error) {
 	own, err := http.NewRequestWithContext(ctx, http.MethodGet, target, http.NoBody)
 	if err != nil {
 		return nil, fmt.Errorf("own request: %w", err)
@@ -210,6 +219,9 @@ func (o *Own) Get(ctx context.Context, parent *http.Request, target, cookies str
 	own.Header.Set("Accept", "text/html, application/json;q=0.9, */*;q=0.8")
 	if cookies != "" {
 		own.Header.Set("Cookie", cookies)
+	}
+	if authorization != "" {
+		own.Header.Set("Authorization", authorization)
 	}
 	next := o.Next
 	if o.Prepare != nil {

@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"io"
 	"net"
@@ -25,6 +26,42 @@ type Tap struct {
 	status  int
 	dropped bool
 	cut     atomic.Bool
+
+	held   *bytes.Buffer // the body, while it is held
+	limit  int
+	onBody func(h http.Header, body []byte) bool
+}
+
+// Hold, called by OnHead, keeps head and body back until the answer is complete
+// and onBody has seen it; when onBody returns false nothing of it passes. An
+// answer that is longer than limit, or that is flushed before its end, passes
+// unseen: a stream stays one.
+func (t *Tap) Hold(limit int, onBody func(h http.Header, body []byte) bool) {
+	t.held, t.limit, t.onBody = new(bytes.Buffer), limit, onBody
+}
+
+// Finish ends an answer whose handler has returned without an error.
+func (t *Tap) Finish() {
+	if t.held == nil {
+		return
+	}
+	if !t.onBody(t.W.Header(), t.held.Bytes()) {
+		t.dropped, t.held = true, nil
+		return
+	}
+	_ = t.pass()
+}
+
+// pass lets go what was held.
+func (t *Tap) pass() error {
+	if t.held == nil {
+		return nil
+	}
+	b := t.held.Bytes()
+	t.held = nil
+	t.W.WriteHeader(t.status)
+	_, err := t.W.Write(b)
+	return err
 }
 
 // Status is the final status, 0 while there was none.
@@ -46,7 +83,9 @@ func (t *Tap) WriteHeader(status int) {
 		t.dropped = true
 		return
 	}
-	t.W.WriteHeader(status)
+	if t.held == nil {
+		t.W.WriteHeader(status)
+	}
 }
 
 // ErrCut: the session of the answer has ended while it was under way.
@@ -72,6 +111,11 @@ func (t *Tap) Write(b []byte) (int, error) {
 		return 0, ErrCut
 	case t.dropped:
 		return len(b), nil
+	case t.held != nil && t.held.Len()+len(b) <= t.limit:
+		return t.held.Write(b)
+	}
+	if err := t.pass(); err != nil {
+		return 0, err
 	}
 	return t.W.Write(b)
 }
@@ -86,6 +130,8 @@ func (t *Tap) ReadFrom(r io.Reader) (int64, error) {
 		return 0, ErrCut
 	case t.dropped:
 		return io.Copy(io.Discard, r)
+	case t.held != nil:
+		return io.Copy(struct{ io.Writer }{t}, r)
 	}
 	if rf, ok := t.W.(io.ReaderFrom); ok {
 		return rf.ReadFrom(r)
@@ -100,6 +146,9 @@ func (t *Tap) FlushError() error {
 	}
 	if t.dropped {
 		return nil
+	}
+	if err := t.pass(); err != nil {
+		return err
 	}
 	return http.NewResponseController(t.W).Flush()
 }

@@ -1,0 +1,148 @@
+package gate
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/caddymfa/caddymfa/caddymfa/internal/event"
+	"github.com/caddymfa/caddymfa/caddymfa/internal/login"
+	"github.com/caddymfa/caddymfa/caddymfa/internal/session"
+)
+
+// What stands for a login by itself and comes with every request: a bearer
+// token of the application, a credential of HTTP Basic, and whom Caddy has
+// identified.
+
+// bearerState says what a request's bearer token is worth.
+type bearerState int
+
+const (
+	// noBearer: there is none.
+	noBearer bearerState = iota
+	// released: this gate gave it to this very session.
+	released
+	// foreign: any other.
+	foreign
+)
+
+// bearer finds the session of a bearer token. A token without a handle opens the
+// session that it was released to; a handle beside it must be that session's.
+func (g *Gate) bearer(v *visit) event.Reason {
+	token, ok := v.site.Bearer.Carried(v.r)
+	if !ok {
+		return g.refuse(v, event.Ambiguous)
+	}
+	if token == "" {
+		return ""
+	}
+	if len(v.site.Bearer.Query) > 0 && v.r.URL.RawQuery != "" {
+		v.in.Server.NoLog() // the address may hold the token
+	}
+	s, err := g.Flow.Sessions.LoadBearer(v.r.Context(), &v.site.Gate, token)
+	v.bearer = foreign
+	switch {
+	case errors.Is(err, session.ErrGone):
+	case err != nil:
+		return g.storeDown(v, err)
+	case v.call.State == session.NoHandle || v.call.State == session.Unknown:
+		v.call.Session, v.call.State = s, session.Live
+		v.bearer, v.handleless = released, true
+	case v.call.State == session.Live && v.call.Session.ID == s.ID:
+		v.bearer = released
+	}
+	if v.bearer == foreign {
+		dropQuery(v.r.URL, v.site.Bearer.Query)
+	}
+	return ""
+}
+
+// keepTokens notes the bearer tokens that a verified session's answer gives out,
+// such as a refreshed one. It is called with the whole body, or with none where
+// only the head is known, before the client sees any of it.
+func (h *head) keepTokens(ctx context.Context, hd http.Header, body []byte) error {
+	return h.g.Flow.Renew(ctx, h.v.site, h.s, h.v.site.Bearer.Given(hd, body))
+}
+
+// maxTokenAnswer bounds the JSON answers that are searched for bearer tokens, in
+// bytes. A token in a longer one is not noted, and so it is refused.
+const maxTokenAnswer = 64 << 10
+
+// mayGive reports whether an answer's body may hold a bearer token.
+func (h *head) mayGive(status int, hd http.Header) bool {
+	if len(h.v.site.Bearer.JSON) == 0 || status < 200 || status > 299 {
+		return false
+	}
+	kind, _, _ := strings.Cut(hd.Get("Content-Type"), ";")
+	kind = strings.ToLower(strings.TrimSpace(kind))
+	return kind == "application/json" || strings.HasSuffix(kind, "+json")
+}
+
+// basic finds out what a request's HTTP Basic credential is worth. done means
+// that the request was answered.
+func (g *Gate) basic(v *visit) (reason event.Reason, err error, done bool) { //nolint:revive,staticcheck // as Serve
+	rule := g.Rules.Basic(&v.target)
+	if rule == nil {
+		return "", nil, false
+	}
+	cred, bad := login.ReadBasic(v.r.Header)
+	switch {
+	case bad != nil:
+		return g.refuse(v, event.Ambiguous), nil, true
+	case cred == nil:
+		return "", nil, false
+	}
+	if s := v.call.Session; v.call.State == session.Live && (s.Level == session.Verified || s.Level == session.Pending) {
+		if g.Flow.IsBasic(v.site, s, cred) {
+			v.proven = true
+			return "", nil, false
+		}
+	} else if e := g.public(v); e != nil {
+		return g.forwardPublic(v, e), nil, true // needs no password, so none is tried (attack J8)
+	}
+	out, fail := g.Flow.Basic(v.r.Context(), v.site, v.call, rule, cred)
+	reason, err = g.outcome(v, out, fail)
+	return reason, err, true
+}
+
+// identified handles a request of somebody whom Caddy itself may have
+// identified. done means that it was answered.
+func (g *Gate) identified(v *visit) (reason event.Reason, err error, done bool) { //nolint:revive,staticcheck // as Serve
+	if !g.FirstFactor || v.call.State == session.Live && v.call.Session.Level != session.Anonymous {
+		return "", nil, false
+	}
+	if e := g.public(v); e != nil {
+		return g.forwardPublic(v, e), nil, true
+	}
+	if v.in.FirstFactor == "" {
+		return g.refuse(v, event.Unidentified), nil, true
+	}
+	out, fail := g.Flow.Identified(v.r.Context(), v.site, v.call, v.in.FirstFactor)
+	reason, err = g.outcome(v, out, fail)
+	return reason, err, true
+}
+
+// asksBasic reports whether an anonymous request is asked for an HTTP Basic
+// credential: where a rule for it is meant for these paths, or where nothing
+// else could ask.
+func (g *Gate) asksBasic(v *visit) bool {
+	rule := g.Rules.Basic(&v.target)
+	if rule == nil {
+		return false
+	}
+	forms := slices.ContainsFunc(g.Rules, func(r *login.Rule) bool { return r.Config.Basic == "" })
+	return !forms || !rule.AnyPath || !v.call.Navigation
+}
+
+// realm is the challenge of RFC 7617 2 for an application's name.
+func realm(app string) string {
+	name := strings.Map(func(c rune) rune {
+		if c < ' ' || c > '~' || c == '"' || c == '\\' {
+			return -1
+		}
+		return c
+	}, app)
+	return `Basic realm="` + name + `", charset="UTF-8"`
+}
