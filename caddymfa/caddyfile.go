@@ -81,6 +81,7 @@ func init() {
 		"allow_redirect":   func(p *parser, d *caddyfile.Dispenser) error { return set(d, &p.h.AllowRedirect) },
 		"allow_origin":     func(p *parser, d *caddyfile.Dispenser) error { return set(d, &p.h.AllowOrigin) },
 		"secure":           func(p *parser, d *caddyfile.Dispenser) error { return one(d, &p.h.Secure) },
+		"mode":             func(p *parser, d *caddyfile.Dispenser) error { return one(d, &p.h.Mode) },
 		"path":             func(p *parser, d *caddyfile.Dispenser) error { return one(d, &p.h.Path) },
 		"max_reply":        (*parser).maxReply,
 	}
@@ -112,7 +113,6 @@ func init() {
 // refused, because an operator who writes one relies on it.
 var later = map[string]string{
 	"trusted_device": "trusted devices", "bridge": "logins by fetch or XHR that show the code step by themselves",
-	"mode": "observing without enforcing",
 }
 
 // UnmarshalCaddyfile sets up the handler from tokens. Syntax:
@@ -157,6 +157,7 @@ var later = map[string]string{
 //		allow_origin    <origin>...
 //		secure          auto|always
 //		path            <prefix>
+//		mode            enforce|observe
 //		max_reply       <size>
 //	}
 func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {

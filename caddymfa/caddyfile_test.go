@@ -106,7 +106,7 @@ func TestErrors(t *testing.T) {
 		"token in a third place":       {site(ok + "token cookie x"), "json and a dotted path"},
 		"token_query alone":            {site(ok + "token_query access_token"), "token_query without token"},
 		"challenge status":             {site(ok + "challenge_status 401"), "403 or 200"},
-		"observe":                      {site(ok + "mode observe"), "not in this version"},
+		"mode":                         {site(ok + "mode watch"), "enforce or observe"},
 		"bridge":                       {site(ok + "bridge on"), "not in this version"},
 		"trusted device":               {site(ok + "trusted_device 1d"), "not in this version"},
 		"G6 basic without a directory": {site("login {\nbasic /x\n}"), "nobody could enrol"},

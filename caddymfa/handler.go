@@ -65,6 +65,10 @@ type Handler struct {
 	// ChallengeStatus is the HTTP status of a challenge for a program: 403 or 200.
 	// Default: 403.
 	ChallengeStatus int `json:"challenge_status,omitempty"`
+	// Mode is enforce or observe. To observe is to touch nothing: requests and
+	// answers pass as they are, and the log says what the gate would have done.
+	// Default: enforce.
+	Mode string `json:"mode,omitempty"`
 	// Traps are lines of conditions that show a login by an unknown door.
 	Traps [][]match.Condition `json:"traps,omitempty"`
 	// Logouts end the session.
@@ -119,6 +123,8 @@ func (Handler) CaddyModule() caddy.ModuleInfo {
 }
 
 const (
+	modeEnforce     = "enforce"
+	modeObserve     = "observe"
 	defaultPrefix   = "/mfa"
 	defaultMaxReply = 256 << 10
 	maxMaxReply     = 512 << 10 // sealed and in JSON it must fit into a record
@@ -139,6 +145,12 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	}
 	if g.Prefix == "" {
 		g.Prefix = defaultPrefix
+	}
+	if h.Mode != "" && h.Mode != modeEnforce && h.Mode != modeObserve {
+		return fmt.Errorf("mode %q: use enforce or observe", h.Mode)
+	}
+	if h.Mode == modeObserve {
+		h.log.Warn("mode observe: nothing is asked for and nothing is refused; the log says what would have been", zap.String("app", h.App))
 	}
 	if err := checkPrefix(g.Prefix); err != nil {
 		return err
@@ -436,6 +448,9 @@ func prepare(parent, own *http.Request, w http.ResponseWriter) *http.Request {
 
 // ServeHTTP runs the gate.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	if h.Mode == modeObserve {
+		return h.observe(w, r, next)
+	}
 	server, _ := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
 	if err := h.place(server); err != nil {
 		// Only before Start has refused this configuration.
@@ -462,6 +477,24 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		}
 	}
 	return err
+}
+
+// observe passes the request on. Not even a placeholder is changed.
+func (h *Handler) observe(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	server, _ := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
+	if err := h.place(server); err != nil {
+		return next.ServeHTTP(w, r) //nolint:nilerr // nothing can be said of a gate that stands nowhere
+	}
+	in := gate.Input{Method: r.Method, URL: r.URL, Secure: secure(r)}
+	if orig, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok {
+		in.Method, in.URL = orig.Method, orig.URL
+	}
+	if h.FirstFactor != "" {
+		if repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
+			in.FirstFactor = identified(repl.ReplaceAll(h.FirstFactor, ""))
+		}
+	}
+	return h.gate.Observe(w, r, in, next.ServeHTTP)
 }
 
 // identified is the name of a user whom Caddy has identified, "" for what can be

@@ -56,6 +56,13 @@ func (a *App) observe(ctx context.Context, e event.Event) {
 		path, _, _ := strings.Cut(r.URL.Path, ";") // a session's id may follow; a password may stand in the query
 		fields = append(fields, zap.String("method", r.Method), zap.String("path", path))
 	}
+	if s := e.Seen; s != nil {
+		fields = append(fields, zap.String("client", string(s.Client)), zap.Int("status", s.Status), zap.Bool("navigation", s.Navigation),
+			zap.Strings("params", s.Params), zap.Bool("credentials", s.Credentials), zap.Bool("new_session", s.NewSession))
+		if s.Verdict != "" {
+			fields = append(fields, zap.String("verdict", string(s.Verdict)))
+		}
+	}
 	if e.Err != nil {
 		fields = append(fields, zap.Error(e.Err))
 	}

@@ -23,6 +23,7 @@ const (
 	Refused         Name = "refused"          // a request that did not pass: Reason says why
 	Trap            Name = "trap"             // an answer showed a login by an unknown door
 	StoreFailed     Name = "store_failed"     // the store could not answer; everything is refused
+	Observed        Name = "observed"         // mode observe: Reason is the row that the request would have met
 )
 
 // Reason says why. Reasons are a closed set as well; they go to logs, metrics
@@ -51,6 +52,13 @@ const (
 	UnknownToken    Reason = "unknown_token"       // a bearer token that was not released to this session
 	Unidentified    Reason = "unidentified"        // Caddy has identified nobody
 	Framed          Reason = "framed"              // the code page inside a frame
+
+	// Observing: what a request of a stranger would have been.
+	OwnRoute    Reason = "own_route" // ours: the application could not use this address
+	IsLogin     Reason = "login"
+	IsLoginFlow Reason = "login_flow"
+	IsPublic    Reason = "public"
+	Gated       Reason = "gated"
 
 	// Judging a login.
 	NoAnswer      Reason = "no_answer"  // the application died or did not answer
@@ -93,6 +101,40 @@ const (
 	NoFactor  Reason = "no_second_factor" // let in by policy
 )
 
+// Client says who sent a request, as far as an observer can know.
+type Client string
+
+// The clients.
+const (
+	Stranger    Client = "stranger"     // no session of the application
+	WithSession Client = "with_session" // one that nobody was seen to sign in with
+	SignedIn    Client = "signed_in"
+)
+
+// Verdict is what an observer makes of the answer to a login.
+type Verdict string
+
+// The verdicts.
+const (
+	Accepted Verdict = "accepted"
+	Rejected Verdict = "rejected"
+	Unasked  Verdict = "unasked" // only a question to the application could tell
+)
+
+// Seen is what an observer has seen of a request and its answer. It holds no
+// value of a parameter, a field or a cookie.
+type Seen struct {
+	Client     Client
+	Status     int
+	Navigation bool
+	// Params are the names of the query's parameters.
+	Params []string
+	// Credentials: the request carried Authorization. NewSession: the answer
+	// gave a session's cookie.
+	Credentials, NewSession bool
+	Verdict                 Verdict // of a login
+}
+
 // Event is one decision. It never holds a code, number, token, cookie or password.
 type Event struct {
 	Name   Name
@@ -103,6 +145,8 @@ type Event struct {
 	// Detail is for the operator, e.g. the masked number or the provider.
 	Detail string
 	Err    error
+	// Seen is set in Observed only.
+	Seen *Seen
 }
 
 // Sink takes events. The request's context carries what a log line needs.

@@ -225,7 +225,9 @@ func (f *Flow) refuseLogin(ctx context.Context, g *Gate, rule *login.Rule, reaso
 }
 
 func (f *Flow) judge(ctx context.Context, g *Gate, c *Call, rules login.Rules, answer *match.Answer, after *jar.Jar) (*login.Rule, string, error) {
-	get := func(ctx context.Context, target string) (*upstream.Reply, error) { return f.get(ctx, g, c, target, after, answer.Header, answer.Body) }
+	get := func(ctx context.Context, target string) (*upstream.Reply, error) {
+		return f.get(ctx, g, c, target, after, answer.Header, answer.Body)
+	}
 	answer.Next = func(ctx context.Context) (*match.Answer, error) {
 		to, err := c.URL.Parse(answer.Header.Get("Location"))
 		if err != nil || (to.Host != "" && !g.sameHost(to)) {

@@ -57,6 +57,7 @@ type Gate struct {
 	// Prepare is handed to upstream.Own.
 	Prepare func(parent, own *http.Request, w http.ResponseWriter) *http.Request
 
+	seen  witness
 	mu    sync.RWMutex
 	sites map[string]*flow.Gate
 }
@@ -136,7 +137,7 @@ func (g *Gate) Serve(w http.ResponseWriter, r *http.Request, in Input, next upst
 		return reason, nil
 	}
 	switch {
-	case g.denied(v):
+	case g.denied(v) != nil:
 		return g.refuse(v, event.Denied), nil
 	case g.own(in.URL.Path) || g.own(r.URL.Path):
 		return g.portal(v), nil

@@ -36,6 +36,7 @@ import (
 	"github.com/caddymfa/caddymfa/caddymfa/internal/store"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/store/bolt"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/store/redis"
+	"github.com/caddymfa/caddymfa/caddymfa/internal/upstream"
 	"github.com/caddymfa/caddymfa/test/servers"
 )
 
@@ -142,6 +143,8 @@ type world struct {
 	phones *inbox
 	gates  []*gate.Gate
 	events *log
+	// observe: the gates only look.
+	observe bool
 }
 
 // inbox takes the texts.
@@ -444,7 +447,13 @@ func (w *world) node(ring *keyring.Ring, cfg []config) {
 			Method: r.Method, URL: &orig, ClientIP: client, Secure: r.Header.Get("X-Test-TLS") != "",
 			FirstFactor: r.Header.Get("X-Test-User"), Server: deaf{},
 		}
-		if _, err := g.Serve(rw, r, in, next); err != nil {
+		serve := g.Serve
+		if w.observe {
+			serve = func(rw http.ResponseWriter, r *http.Request, in gate.Input, next upstream.Handler) (event.Reason, error) {
+				return "", g.Observe(rw, r, in, next)
+			}
+		}
+		if _, err := serve(rw, r, in, next); err != nil {
 			rw.Header().Set("X-Error-Route", "1")
 			rw.WriteHeader(http.StatusBadGateway)
 		}

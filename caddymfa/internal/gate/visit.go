@@ -186,7 +186,7 @@ func (v *visit) params() url.Values {
 }
 
 // denied finds an entry that shuts this request for everybody.
-func (g *Gate) denied(v *visit) bool {
+func (g *Gate) denied(v *visit) *match.Entry {
 	for _, e := range g.Deny {
 		if !e.Method(v.r.Method) || !e.Path(v.target.Path) && !e.Spelt(v.target.Spellings) {
 			continue
@@ -195,14 +195,14 @@ func (g *Gate) denied(v *visit) bool {
 			continue
 		}
 		if e.JSON == nil {
-			return true
+			return e
 		}
 		// A body that we cannot read may hold what is shut.
 		if f, reason := g.read(v); reason != "" || f.Kind == intake.Opaque || jsonIs(f, e.JSON) {
-			return true
+			return e
 		}
 	}
-	return false
+	return nil
 }
 
 func jsonIs(f *intake.Form, want *match.Pair) bool {

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"github.com/caddymfa/caddymfa/caddymfa/internal/event"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/match"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/upstream"
 )
@@ -79,6 +80,23 @@ func (r *Rule) Judge(ctx context.Context, a *match.Answer, probe func(context.Co
 		}
 	}
 	return Accepted, user, nil
+}
+
+// Guess says what an answer means as far as its own conditions tell. Nothing is
+// asked of the application, so a rule that leaves the verdict to identity or next
+// has none.
+func (rs Rules) Guess(ctx context.Context, a *match.Answer) event.Verdict {
+	verdict := event.Rejected
+	for _, r := range rs {
+		ok, err := r.accepted(ctx, a)
+		switch {
+		case ok:
+			return event.Accepted
+		case err != nil, len(r.success) == 0:
+			verdict = event.Unasked
+		}
+	}
+	return verdict
 }
 
 func (r *Rule) accepted(ctx context.Context, a *match.Answer) (bool, error) {
