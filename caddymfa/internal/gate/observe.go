@@ -84,7 +84,7 @@ func copyRequest(r *http.Request) (*http.Request, error) {
 		return c, nil
 	}
 	if r.ContentLength > readLimit {
-		c.Body = http.NoBody // the length alone is refused
+		c.Body = io.NopCloser(bytes.NewReader(nil)) // refused by its length alone
 		return c, nil
 	}
 	head, err := io.ReadAll(io.LimitReader(r.Body, readLimit+1))
@@ -97,7 +97,7 @@ func copyRequest(r *http.Request) (*http.Request, error) {
 		io.Closer
 	}{io.MultiReader(bytes.NewReader(head), rest), rest}
 	if len(head) > readLimit {
-		c.Body, c.ContentLength = http.NoBody, int64(len(head))
+		c.Body, c.ContentLength = io.NopCloser(bytes.NewReader(nil)), int64(len(head))
 		return c, nil
 	}
 	c.Body, c.ContentLength = io.NopCloser(bytes.NewReader(head)), int64(len(head))
