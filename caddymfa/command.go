@@ -15,11 +15,13 @@ import (
 func init() {
 	caddycmd.RegisterCommand(caddycmd.Command{
 		Name:  "mfa",
-		Short: "Looks at the gate's presets, decisions and observations",
-		CobraFunc: func(cmd *cobra.Command) {
-			cmd.AddCommand(presetsCommand(), reportCommand())
-		},
+		Short: "Explains what the gate does, and lists its presets",
+		CobraFunc: func(cmd *cobra.Command) { cmd.AddCommand(verbs()...) },
 	})
+}
+
+func verbs() []*cobra.Command {
+	return []*cobra.Command{presetsCommand(), explainCommand(), lintCommand(), reportCommand()}
 }
 
 func presetsCommand() *cobra.Command {

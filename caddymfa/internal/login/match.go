@@ -3,6 +3,7 @@ package login
 import (
 	"net/http"
 	"slices"
+	"strings"
 
 	"github.com/caddymfa/caddymfa/caddymfa/internal/event"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/intake"
@@ -70,6 +71,48 @@ func (rs Rules) Match(q *Request, f *intake.Form) (Rules, event.Reason) {
 		}
 	}
 	return found, ""
+}
+
+// Explain says why a request is a login of the rule, or none.
+func (r *Rule) Explain(q *Request, f *intake.Form) string {
+	switch {
+	case r.Config.Basic != "":
+		if !r.covers(q) {
+			return "no: not one of its paths"
+		}
+		cred, err := ReadBasic(q.Header)
+		switch {
+		case err != nil:
+			return "refused: the Authorization field could be read in two ways"
+		case cred == nil:
+			return "no: the request carries no HTTP Basic credential"
+		}
+		return "yes: an HTTP Basic credential, which is tried at " + r.Config.Basic
+	case !r.covers(q):
+		return "no: not one of its paths"
+	case !r.candidate(q):
+		return "no: by method " + q.Method + " with neither query nor body it carries no password"
+	}
+	is, reason := r.match(q, f)
+	switch {
+	case reason == event.LoginByGet:
+		return "refused: a password in a request by " + q.Method + "; the rule is for " + strings.Join(r.Methods, ", ")
+	case reason != "":
+		return "refused: what the rule reads could be read in two ways, or the path is not written plainly"
+	case is:
+		return "yes"
+	case r.JSON != nil:
+		return "no: the body has no " + strings.TrimSpace(r.JSON.Name+" "+r.JSON.Value)
+	case len(r.Fields) > 0:
+		var missing []string
+		for _, name := range r.Fields {
+			if _, state := f.Lookup(intake.Any, name); state == intake.Absent {
+				missing = append(missing, name)
+			}
+		}
+		return "no: fields are missing: " + strings.Join(missing, " ")
+	}
+	return "no: method " + q.Method + "; the rule is for " + strings.Join(r.Methods, ", ")
 }
 
 func (r *Rule) match(q *Request, f *intake.Form) (bool, event.Reason) {

@@ -24,6 +24,31 @@ type Request struct {
 	Headers []string `json:"headers,omitempty"`
 }
 
+// String is the entry as a Caddyfile has it, without its first word.
+func (q Request) String() string {
+	words := append(slices.Clone(q.Methods), q.Paths...)
+	if len(q.Query) > 0 {
+		words = append(words, "query")
+	}
+	for _, p := range q.Query {
+		if p.Value != nil {
+			words = append(words, p.Name+"="+*p.Value)
+		} else {
+			words = append(words, p.Name)
+		}
+	}
+	if q.JSON != nil {
+		words = append(words, "json", q.JSON.Name)
+		if q.JSON.Value != "" {
+			words = append(words, q.JSON.Value)
+		}
+	}
+	if len(q.Headers) > 0 {
+		words = append(append(words, "header"), q.Headers...)
+	}
+	return strings.Join(words, " ")
+}
+
 // Param is a query parameter: a name, and a value unless any will do.
 type Param struct {
 	Name  string  `json:"name"`

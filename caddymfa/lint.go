@@ -1,0 +1,362 @@
+package caddymfa
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/fileserver"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+	"github.com/spf13/cobra"
+
+	"github.com/caddymfa/caddymfa/caddymfa/internal/login"
+	"github.com/caddymfa/caddymfa/caddymfa/internal/match"
+)
+
+func lintCommand() *cobra.Command {
+	var config, adapter string
+	c := &cobra.Command{
+		Use:   "lint --config <file>",
+		Short: "Finds ways round the gate, and what weakens it",
+		Long:  "Loads a configuration as caddy validate does and looks for what operators get wrong: handlers that no gate covers, error routes and caches outside of it, proxies that are believed too much, secrets in the file, public paths that cover a login. Ends with 1 when it has found something.",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			servers, text, err := provisioned(config, adapter)
+			if err != nil {
+				return err
+			}
+			found := lint(servers, text)
+			for _, f := range found {
+				fmt.Fprintf(cmd.OutOrStdout(), "%s: %s\n", f.where, f.what)
+			}
+			if len(found) > 0 {
+				cmd.SilenceUsage = true
+				return fmt.Errorf("%d findings", len(found))
+			}
+			fmt.Fprintln(cmd.OutOrStdout(), "nothing found")
+			return nil
+		},
+	}
+	c.Flags().StringVarP(&config, "config", "c", "", "configuration file")
+	c.Flags().StringVarP(&adapter, "adapter", "a", "", "name of the adapter, where the file is no Caddyfile and no JSON")
+	return c
+}
+
+// finding is one thing that an operator should look at.
+type finding struct{ where, what string }
+
+// linter walks the routes of one server.
+type linter struct {
+	server *caddyhttp.Server
+	found  []finding
+	gates  []*Handler
+	cached bool // a cache stands before what is walked
+	depth  int
+}
+
+// lint looks at all servers. text is the configuration in JSON: what Caddy has
+// loaded from it is not kept in the servers.
+func lint(app *caddyhttp.App, text []byte) (found []finding) {
+	if err := placeAll(app); err != nil {
+		found = append(found, finding{"all sites", err.Error()})
+	}
+	var root configuration
+	if err := json.Unmarshal(text, &root); err != nil {
+		return append(found, finding{"configuration", err.Error()})
+	}
+	for _, name := range slices.Sorted(maps.Keys(app.Servers)) {
+		s := app.Servers[name]
+		l := &linter{server: s}
+		l.walk(s.Routes, "", coverage{})
+		if s.Errors != nil {
+			l.walk(s.Errors.Routes, "handle_errors, ", coverage{})
+		}
+		if len(l.gates) > 0 {
+			l.proxies(root.Apps.HTTP.Servers[name].TrustedProxies)
+		}
+		for _, h := range l.gates {
+			l.gate(h)
+		}
+		for _, f := range l.found {
+			found = append(found, finding{strings.Trim(strings.Join(s.Listen, " ")+" "+f.where, " ,"), f.what})
+		}
+	}
+	return append(found, literals(root.Apps.MFA)...)
+}
+
+// configuration is what lint reads of a configuration's text.
+type configuration struct {
+	Apps struct {
+		MFA  any `json:"mfa"`
+		HTTP struct {
+			Servers map[string]struct {
+				TrustedProxies json.RawMessage `json:"trusted_proxies"`
+			} `json:"servers"`
+		} `json:"http"`
+	} `json:"apps"`
+}
+
+// coverage is what stands before a handler.
+type coverage struct {
+	gate *Handler // enforcing, and for every client
+	// part is why a gate stands there for some clients only, or only looks.
+	part string
+}
+
+func (l *linter) say(where, format string, args ...any) {
+	f := finding{where, fmt.Sprintf(format, args...)}
+	if !slices.Contains(l.found, f) {
+		l.found = append(l.found, f)
+	}
+}
+
+// walk goes through routes in the order in which they run. What it returns
+// covers the routes that follow.
+func (l *linter) walk(routes caddyhttp.RouteList, where string, c coverage) coverage {
+	for _, r := range routes {
+		at := where + describe(r.MatcherSets)
+		within := c
+		for _, h := range r.Handlers {
+			within = l.handler(h, at, within, r.MatcherSets)
+		}
+		// A gate behind a matcher covers what follows for some requests only.
+		switch {
+		case len(r.MatcherSets) == 0:
+			c = within
+		case c.gate == nil && within.part != "":
+			c.part = within.part
+		case c.gate == nil && within.gate != nil && !hostOnly(r.MatcherSets):
+			c.part = "the gate before it is for " + strings.TrimSuffix(describe(r.MatcherSets), ", ") + " only"
+		}
+	}
+	return c
+}
+
+func (l *linter) handler(h caddyhttp.MiddlewareHandler, at string, c coverage, sets caddyhttp.MatcherSets) coverage {
+	switch h := h.(type) {
+	case *Handler:
+		if !slices.Contains(l.gates, h) {
+			l.gates = append(l.gates, h)
+		}
+		if l.cached {
+			l.say(at, "a cache stands outside of mfa: it may show a page of one user to another who has not signed in; put it inside, by route { mfa … cache … }")
+		}
+		switch {
+		case h.Mode == modeObserve:
+			return coverage{part: "its gate only observes (mode observe)"}
+		case clientsOnly(sets):
+			return coverage{part: "its gate is for some client addresses only"}
+		}
+		return coverage{gate: h}
+	case *caddyhttp.Subroute:
+		inner := l.walk(h.Routes, at, c)
+		if h.Errors != nil {
+			l.walk(h.Errors.Routes, at+"handle_errors, ", coverage{})
+		}
+		return inner
+	case *caddyhttp.Invoke:
+		if named, ok := l.server.NamedRoutes[h.Name]; ok && l.depth < 16 {
+			l.depth++
+			defer func() { l.depth-- }()
+			return l.walk(caddyhttp.RouteList{*named}, at, c)
+		}
+	case *reverseproxy.Handler:
+		l.uncovered(at, "reverse_proxy to "+upstreams(h), c)
+		if c.gate != nil {
+			l.upstreams(at, h)
+		}
+	case *fileserver.FileServer:
+		l.uncovered(at, "file_server", c)
+	case *caddyhttp.StaticResponse:
+		if h.Body != "" && !redirects(h) {
+			l.uncovered(at, "respond", c)
+		}
+	default:
+		if m, ok := h.(caddy.Module); ok && strings.HasPrefix(string(m.CaddyModule().ID), "http.handlers.cache") && c.gate == nil {
+			l.cached = true
+		}
+	}
+	return c
+}
+
+func (l *linter) uncovered(at, what string, c coverage) {
+	switch {
+	case c.gate != nil:
+	case c.part != "":
+		l.say(at, "%s can be reached without a second factor: %s", what, c.part)
+	case strings.Contains(at, "handle_errors"):
+		l.say(at, "%s runs outside of every gate when something fails: an error that a client can cause shows it; put mfa there as well, or answer errors with a fixed page", what)
+	default:
+		l.say(at, "%s stands before or beside mfa: no gate covers it", what)
+	}
+}
+
+func redirects(r *caddyhttp.StaticResponse) bool {
+	n, err := strconv.Atoi(string(r.StatusCode))
+	return err == nil && (n >= 300 || n < 200)
+}
+
+// describe is how an operator finds a route again.
+func describe(sets caddyhttp.MatcherSets) string {
+	var alternatives []string
+	for _, set := range sets {
+		var words []string
+		for _, m := range set {
+			switch m := m.(type) {
+			case *caddyhttp.MatchHost:
+				words = append(words, strings.Join(*m, " "))
+			case caddyhttp.MatchHost:
+				words = append(words, strings.Join(m, " "))
+			case *caddyhttp.MatchPath:
+				words = append(words, strings.Join(*m, " "))
+			case caddyhttp.MatchPath:
+				words = append(words, strings.Join(m, " "))
+			case caddy.Module:
+				words = append(words, "matcher "+m.CaddyModule().ID.Name())
+			}
+		}
+		alternatives = append(alternatives, strings.Join(words, " and "))
+	}
+	if len(alternatives) == 0 {
+		return ""
+	}
+	return strings.Join(alternatives, " or ") + ", "
+}
+
+func hostOnly(sets caddyhttp.MatcherSets) bool { return only(sets, "host") }
+
+// clientsOnly reports whether a gate stands there for some client addresses.
+func clientsOnly(sets caddyhttp.MatcherSets) bool {
+	return slices.ContainsFunc(sets, func(set caddyhttp.MatcherSet) bool {
+		return slices.ContainsFunc(set, func(m any) bool {
+			mod, ok := m.(caddy.Module)
+			return ok && (mod.CaddyModule().ID.Name() == "remote_ip" || mod.CaddyModule().ID.Name() == "client_ip")
+		})
+	})
+}
+
+func only(sets caddyhttp.MatcherSets, name string) bool {
+	for _, set := range sets {
+		for _, m := range set {
+			if mod, ok := m.(caddy.Module); !ok || mod.CaddyModule().ID.Name() != name {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+func upstreams(h *reverseproxy.Handler) string {
+	var dials []string
+	for _, u := range h.Upstreams {
+		dials = append(dials, u.Dial)
+	}
+	if len(dials) == 0 {
+		return "dynamic upstreams"
+	}
+	return strings.Join(dials, " ")
+}
+
+// upstreams warns of an application on a public address: whoever reaches it
+// there does not pass the gate.
+func (l *linter) upstreams(at string, h *reverseproxy.Handler) {
+	for _, u := range h.Upstreams {
+		addr, err := caddy.ParseNetworkAddress(u.Dial)
+		if err != nil || addr.IsUnixNetwork() {
+			continue
+		}
+		ip, err := netip.ParseAddr(addr.Host)
+		if err != nil {
+			continue // a name says nothing about who else can reach it
+		}
+		if !ip.IsLoopback() && !ip.IsPrivate() && !ip.IsLinkLocalUnicast() && !ip.IsUnspecified() {
+			l.say(at, "the application listens on the public address %s: whoever reaches it there does not pass the gate; bind it to a private one, or let a firewall admit this server only", u.Dial)
+		}
+	}
+}
+
+// proxies looks at whom the server believes about a client's address.
+func (l *linter) proxies(text json.RawMessage) {
+	raw := string(text)
+	if raw == "" {
+		return
+	}
+	for _, wide := range []string{`"0.0.0.0/0"`, `"::/0"`, `"0.0.0.0/1"`, `"128.0.0.0/1"`} {
+		if strings.Contains(raw, wide) {
+			l.say("", "trusted_proxies believes every client (%s) about its own address: limits per client and remote_ip say nothing then; name the proxies", strings.Trim(wide, `"`))
+		}
+	}
+	if l.server.TrustedProxiesStrict == 0 {
+		l.say("", "trusted_proxies without trusted_proxies_strict takes the leftmost X-Forwarded-For, which a client may have written itself; add trusted_proxies_strict")
+	}
+}
+
+// gate looks at one gate's own settings.
+func (l *linter) gate(h *Handler) {
+	where := "mfa " + cmp.Or(h.App, h.gate.Site.App) + ", "
+	for _, q := range h.Public {
+		for _, rule := range h.Logins {
+			if p := covers(q, rule); p != "" {
+				l.say(where, "public %s covers the login %s at %s: pages that show the login are then asked for without their cookies; name what is public more narrowly", q, rule.Name, p)
+			}
+		}
+	}
+	if h.FirstFactor == "{http.request.header.Remote-User}" || strings.HasPrefix(h.FirstFactor, "{http.request.header.") {
+		l.say(where, "first_factor %s believes a request header: without forward_auth (copy_headers) before it a client names itself", h.FirstFactor)
+	}
+	if string(h.gate.Site.Enroll) == "self" && !slices.ContainsFunc(h.Logins, func(c login.Config) bool { return c.Identity != nil }) && h.FirstFactor == "" {
+		l.say(where, "users give their own number, and no login asks the application who they are (identity): a name that the answer gives in another spelling would enrol again; add identity, or use a directory")
+	}
+	if h.Policy == "off" {
+		l.say(where, "policy off asks nobody for a code")
+	}
+}
+
+// covers finds a path of a login that a public entry opens by GET.
+func covers(q match.Request, c login.Config) string {
+	e, err := q.Compile()
+	if err != nil || !e.Method(http.MethodGet) || len(q.Query) > 0 || q.JSON != nil {
+		return ""
+	}
+	for _, p := range c.Paths {
+		if p = strings.ToLower(strings.TrimSuffix(p, "*")); strings.HasPrefix(p, "/") && e.Path(p) {
+			return p
+		}
+	}
+	return ""
+}
+
+// secretKeys are the settings of the global option whose values are secrets.
+var secretKeys = []string{"secrets", "secret", "password", "auth_token", "api_key_secret"}
+
+// literals finds secrets that stand in a configuration itself, written there or
+// put there by {$VAR}: the admin API, caddy adapt and autosave.json show them.
+func literals(app any) (found []finding) {
+	var walk func(path string, v any, secret bool)
+	walk = func(path string, v any, secret bool) {
+		switch v := v.(type) {
+		case map[string]any:
+			for _, k := range slices.Sorted(maps.Keys(v)) {
+				walk(strings.TrimPrefix(path+"."+k, "."), v[k], slices.Contains(secretKeys, k))
+			}
+		case []any:
+			for i, e := range v {
+				walk(fmt.Sprintf("%s.%d", path, i), e, secret)
+			}
+		case string:
+			if secret && v != "" && !strings.Contains(v, "{") {
+				found = append(found, finding{"global option mfa, " + path, "the secret stands in the configuration itself (perhaps by {$VAR}), where the admin API and autosave.json show it: use {env.VAR} or {file./path}"})
+			}
+		}
+	}
+	walk("", app, false)
+	return found
+}
