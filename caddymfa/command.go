@@ -14,8 +14,8 @@ import (
 
 func init() {
 	caddycmd.RegisterCommand(caddycmd.Command{
-		Name:  "mfa",
-		Short: "Explains what the gate does, and lists its presets",
+		Name:      "mfa",
+		Short:     "Explains what the gate does, and lists its presets",
 		CobraFunc: func(cmd *cobra.Command) { cmd.AddCommand(verbs()...) },
 	})
 }

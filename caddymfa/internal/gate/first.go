@@ -20,10 +20,8 @@ import (
 type bearerState int
 
 const (
-	// noBearer: there is none.
-	noBearer bearerState = iota
-	// released: this gate gave it to this very session.
-	released
+	// released: this gate gave it to this very session. 0: there is none.
+	released bearerState = iota + 1
 	// foreign: any other.
 	foreign
 )
@@ -90,7 +88,7 @@ func (g *Gate) basic(v *visit) (reason event.Reason, err error, done bool) { //n
 	cred, bad := login.ReadBasic(v.r.Header)
 	switch {
 	case bad != nil:
-		return g.refuse(v, event.Ambiguous), nil, true
+		return g.refuse(v, event.Ambiguous), nil, true //nolint:nilerr // refused, which is what it means
 	case cred == nil:
 		return "", nil, false
 	}

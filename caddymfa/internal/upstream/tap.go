@@ -32,8 +32,8 @@ type Tap struct {
 	onBody func(h http.Header, body []byte) bool
 }
 
-// Hold, called by OnHead, keeps head and body back until the answer is complete
-// and onBody has seen it; when onBody returns false nothing of it passes. An
+// Hold keeps head and body back until the answer is complete and onBody has seen
+// it. OnHead calls it. When onBody returns false nothing of it passes. An
 // answer that is longer than limit, or that is flushed before its end, passes
 // unseen: a stream stays one.
 func (t *Tap) Hold(limit int, onBody func(h http.Header, body []byte) bool) {
