@@ -74,6 +74,7 @@ func init() {
 		"script_cookies":   func(p *parser, d *caddyfile.Dispenser) error { return set(d, &p.h.ScriptCookies) },
 		"first_factor":     func(p *parser, d *caddyfile.Dispenser) error { return one(d, &p.h.FirstFactor) },
 		"token_query":      func(p *parser, d *caddyfile.Dispenser) error { return set(d, &p.h.Tokens.Query) },
+		"bridge":           (*parser).bridge,
 		"challenge_status": (*parser).challengeStatus,
 		"policy":           func(p *parser, d *caddyfile.Dispenser) error { return one(d, &p.h.Policy) },
 		"enroll":           (*parser).enroll,
@@ -112,7 +113,7 @@ func init() {
 // later are words of the grammar that this version does not have. They are
 // refused, because an operator who writes one relies on it.
 var later = map[string]string{
-	"trusted_device": "trusted devices", "bridge": "logins by fetch or XHR that show the code step by themselves",
+	"trusted_device": "trusted devices",
 }
 
 // UnmarshalCaddyfile sets up the handler from tokens. Syntax:
@@ -143,6 +144,7 @@ var later = map[string]string{
 //		trap            <condition>...
 //		token           json <path> | header <name>
 //		token_query     <name>...
+//		bridge          on|off
 //		challenge_status 403|200
 //		logout          [<method>...] <path> [query …] [json …] [<condition>...]
 //		session_cookies <regexp>...
@@ -322,6 +324,16 @@ func (p *parser) token(d *caddyfile.Dispenser) error {
 	default:
 		return d.Errf("token %s: write json and a dotted path, or header and a name", kind)
 	}
+	return nil
+}
+
+func (p *parser) bridge(d *caddyfile.Dispenser) error {
+	var v string
+	if !d.AllArgs(&v) || v != "on" && v != "off" {
+		return d.Err("bridge: write on or off")
+	}
+	on := v == "on"
+	p.h.Bridge = &on
 	return nil
 }
 

@@ -107,7 +107,7 @@ func TestErrors(t *testing.T) {
 		"token_query alone":            {site(ok + "token_query access_token"), "token_query without token"},
 		"challenge status":             {site(ok + "challenge_status 401"), "403 or 200"},
 		"mode":                         {site(ok + "mode watch"), "enforce or observe"},
-		"bridge":                       {site(ok + "bridge on"), "not in this version"},
+		"bridge":                       {site(ok + "bridge yes"), "on or off"},
 		"trusted device":               {site(ok + "trusted_device 1d"), "not in this version"},
 		"G6 basic without a directory": {site("login {\nbasic /x\n}"), "nobody could enrol"},
 		"basic with a condition":       {site("login {\nbasic /x\nsuccess status 200\n}"), "without effect"},

@@ -62,6 +62,9 @@ type Handler struct {
 	// Tokens says where the application gives out bearer tokens and where it takes
 	// them. Only those that were released here pass.
 	Tokens match.Bearer `json:"tokens,omitzero"`
+	// Bridge adds a script to the application's pages that shows the code step for
+	// logins made by fetch or XMLHttpRequest. Default: true when a login reads JSON.
+	Bridge *bool `json:"bridge,omitempty"`
 	// ChallengeStatus is the HTTP status of a challenge for a program: 403 or 200.
 	// Default: 403.
 	ChallengeStatus int `json:"challenge_status,omitempty"`
@@ -361,6 +364,10 @@ func (h *Handler) compileSite(g *gate.Gate, app *App) error {
 		return errors.New("token_query without token: no token would ever be released, so none could be used")
 	}
 	s.Bearer = h.Tokens
+	g.Bridge = slices.ContainsFunc(h.Logins, login.Config.ReadsJSON)
+	if h.Bridge != nil {
+		g.Bridge = *h.Bridge
+	}
 	switch g.ChallengeStatus = h.ChallengeStatus; h.ChallengeStatus {
 	case 0:
 		g.ChallengeStatus = http.StatusForbidden

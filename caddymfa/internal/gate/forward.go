@@ -37,6 +37,10 @@ func (g *Gate) verified(v *visit) (event.Reason, error) {
 	v.tapAt = upstream.Tap{W: v.w, OnHead: v.headAt.verified}
 	h, tap := &v.headAt, &v.tapAt
 	defer h.release()
+	script := g.bridge(v)
+	if script != nil {
+		tap.W = script
+	}
 	upstream.Dress(r, v.site.Cookies.Up(r.Header["Cookie"], &s.Jar, v.in.URL.Path, true, now), v.site.Credentials, true)
 	if v.bearer == released || v.proven {
 		r.Header["Authorization"] = authorization
@@ -59,12 +63,19 @@ func (g *Gate) verified(v *visit) (event.Reason, error) {
 	}
 	if err == nil {
 		tap.Finish()
+		finish(script)
 	}
 	dropTrailers(v.w.Header())
 	if tap.Dropped() {
 		return h.dropped(), nil
 	}
 	return event.OK, err
+}
+
+func finish(s *upstream.Script) {
+	if s != nil {
+		s.Finish()
+	}
 }
 
 // leavesHTTP reports whether a request may turn its connection into a tunnel.
@@ -146,9 +157,16 @@ func (g *Gate) forwardBefore(v *visit, e *opening, cookies string, h *head, onHe
 	intake.StripOverrides(v.r.Header)
 	v.in.Server.Announce(session.Anonymous, "", time.Time{})
 	tap := &upstream.Tap{W: v.w, OnHead: onHead}
+	script := g.bridge(v)
+	if script != nil {
+		tap.W = script
+	}
 	err := v.next(tap, v.r)
 	if err == nil && tap.Status() == 0 {
 		tap.WriteHeader(http.StatusOK)
+	}
+	if err == nil {
+		finish(script)
 	}
 	dropTrailers(v.w.Header())
 	switch {

@@ -46,6 +46,9 @@ type Gate struct {
 	Session []*regexp.Regexp
 	// CredentialQuery are query parameters that stand for a login.
 	CredentialQuery []string
+	// Bridge adds our script to the application's pages, for logins by fetch and
+	// XMLHttpRequest.
+	Bridge bool
 	// ChallengeStatus is the HTTP status of a challenge for a program, 403 or 200.
 	ChallengeStatus int
 	// SecureAlways: the browser sees TLS, whatever the request says.

@@ -58,6 +58,7 @@ func (g *Gate) outcome(v *visit, out flow.Outcome, err error) (event.Reason, err
 		return event.Pending, nil
 	case out.Reason == event.Pending:
 		v.call.Session, v.call.State = out.Session, session.Live
+		h.Set(page.Mark, page.Challenged)
 		return g.challenge(v), nil
 	}
 	var left time.Duration

@@ -46,6 +46,11 @@ type Config struct {
 // HoldFollow is the word for a withheld redirect that is followed at once.
 const HoldFollow = "follow"
 
+// ReadsJSON reports whether the login is one that pages make by script.
+func (c Config) ReadsJSON() bool {
+	return c.JSON != nil || c.User != nil && c.User.Source == JSON || c.Password != nil && c.Password.Source == JSON
+}
+
 // Source is where a name is read.
 type Source string
 

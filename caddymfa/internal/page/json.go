@@ -19,6 +19,15 @@ type Challenge struct {
 	Base     string
 }
 
+// Mark is the header field by which our script in the application's pages tells
+// our answers from the application's: Challenged is the answer to a login whose
+// own answer is withheld, Released is that answer after the code.
+const (
+	Mark       = "X-Mfa"
+	Challenged = "challenge"
+	Released   = "released"
+)
+
 // zeroToken and zeroTime are what LoginRadius' clients read as "none".
 const (
 	zeroToken = "00000000-0000-0000-0000-000000000000"

@@ -57,7 +57,11 @@ func (p *Portal) Serve(w http.ResponseWriter, g *flow.Gate, c *flow.Call) {
 		p.state(v)
 	case method == http.MethodGet && route == "status":
 		p.status(v)
-	case route == "" || route == "status":
+	case method == http.MethodGet && route == "bridge":
+		p.Pages.WriteBridge(w, c.R, page.View{
+			Digits: p.Flow.Codes.Length, Minutes: int(p.Flow.Codes.Lifetime / time.Minute), Regions: p.Regions,
+		})
+	case route == "" || route == "status" || route == "bridge":
 		p.allow(v, "GET, HEAD")
 	default:
 		p.post(v, route)
@@ -177,6 +181,7 @@ func (p *Portal) release(v *visit, rel *flow.Release) {
 		h.Add("Set-Cookie", line)
 	}
 	if want, _ := v.field("release"); rel.Reply != nil && (want == "answer" || v.c.R.URL.Query().Get("release") == "answer") {
+		rel.Reply.Header.Set(page.Mark, page.Released)
 		rel.Reply.Write(v.w)
 		return
 	}

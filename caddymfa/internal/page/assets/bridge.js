@@ -1,0 +1,220 @@
+// Shows the code step inside a page that signs in by fetch or XMLHttpRequest,
+// and gives the application's own answer to the call that asked for it. The
+// page's own code knows nothing of this.
+(() => {
+  'use strict';
+  if (window.caddymfaBridge) return;
+  const base = document.currentScript?.dataset.mfa ?? '/mfa';
+  const mark = 'X-Mfa';
+  const fetchNow = window.fetch.bind(window);
+  const NativeXHR = window.XMLHttpRequest;
+
+  const post = (route, body) => fetchNow(`${base}/${route}`, {
+    method: 'POST', credentials: 'same-origin', redirect: 'error',
+    headers: { 'Content-Type': 'application/json', Accept: 'application/json' }, body: JSON.stringify(body),
+  });
+  const json = async (res) => { try { return await res.json(); } catch { return {}; } };
+
+  // ---- the dialog -----------------------------------------------------------
+  let texts;
+  const words = async () => {
+    texts ??= await json(await fetchNow(`${base}/bridge`, { credentials: 'same-origin', headers: { Accept: 'application/json' } }));
+    return texts;
+  };
+  const element = (name, attributes = {}, ...children) => {
+    const e = document.createElement(name);
+    for (const [k, v] of Object.entries(attributes)) if (v !== false) e.setAttribute(k, v === true ? '' : v);
+    e.append(...children);
+    return e;
+  };
+
+  // ask shows the steps until there is an answer, or null when the person gives up.
+  async function ask(challenge) {
+    const t = await words();
+    const two = challenge.SecondFactorAuthentication;
+    const host = element('div');
+    const root = host.attachShadow({ mode: 'closed' });
+    const sheet = new CSSStyleSheet();
+    sheet.replaceSync(t.style ?? '');
+    root.adoptedStyleSheets = [sheet];
+    const dialog = element('dialog', { lang: t.lang, dir: t.dir, 'aria-labelledby': 'heading' });
+    root.append(dialog);
+    document.documentElement.append(host);
+    const before = document.activeElement;
+
+    try {
+      return await new Promise((resolve) => {
+        const done = (value) => { dialog.close(); resolve(value); };
+        dialog.addEventListener('cancel', (e) => { e.preventDefault(); give(); });
+        const give = async () => { try { await post('cancel', {}); } finally { done(null); } };
+
+        const show = (heading, parts, first) => {
+          dialog.replaceChildren(element('h1', { id: 'heading' }, heading), ...parts.filter(Boolean));
+          if (!dialog.open) dialog.showModal();
+          (first ?? dialog.querySelector('input, button'))?.focus();
+        };
+        const form = (label, hint, input, button, send) => {
+          const error = element('p', { class: 'error', role: 'alert', id: 'error' });
+          const submit = element('button', { type: 'submit' }, button);
+          const f = element('form', { novalidate: true },
+            element('label', { for: input.id }, label), element('p', { class: 'hint', id: 'hint' }, hint), error, input, submit);
+          input.setAttribute('aria-describedby', 'hint error');
+          f.addEventListener('submit', async (e) => {
+            e.preventDefault();
+            submit.disabled = true;
+            try { await send(input.value, (text) => {
+              error.textContent = text;
+              input.setAttribute('aria-invalid', 'true');
+              input.select();
+            }); } catch { error.textContent = t['problem.other']; } finally { submit.disabled = false; }
+          });
+          return f;
+        };
+        const quit = () => {
+          const b = element('button', { type: 'button', class: 'plain' }, t.cancel);
+          b.addEventListener('click', give);
+          return b;
+        };
+        const problem = (e) => t[`problem.${e.reason}`] ?? t['problem.other'];
+        const ended = (e) => ['tries_used_up', 'locked', 'disabled', 'already_used', 'unknown_handle', 'anonymous'].includes(e.reason);
+        const over = (e) => {
+          const b = element('button', { type: 'button' }, t.retry);
+          b.addEventListener('click', () => done(null));
+          show(t[`title.${e.reason}`] ?? t['title.other'], [element('p', {}, t[`message.${e.reason}`] ?? t['message.other']), b], b);
+        };
+
+        const code = (sent) => {
+          const input = element('input', { id: 'otp', name: 'otp', type: 'text', inputmode: 'numeric', autocomplete: 'one-time-code', dir: 'ltr', required: true });
+          const notice = element('p', { role: 'status' });
+          const again = element('button', { type: 'button', class: 'plain' }, t.resend);
+          again.addEventListener('click', async () => {
+            again.disabled = true;
+            try {
+              const res = await post('resend', {});
+              const e = await json(res);
+              if (!res.ok && ended(e)) over(e);
+              else notice.textContent = res.ok ? t['code.again'] + ' ' + ending() : problem(e);
+            } catch { notice.textContent = t['problem.other']; } finally { again.disabled = false; }
+          });
+          show(t['code.heading'], [
+            element('p', {}, sent ? t['code.sent'] + ' ' : t['problem.gateway_unavailable'], sent ? element('bdi', { dir: 'ltr' }, ending()) : ''),
+            form(t['code.label'], t['code.hint'], input, t['code.submit'], async (otp, wrong) => {
+              const res = await post('verify', { otp, release: 'answer' });
+              if (res.headers.get(mark) === 'released') { done(res); return; }
+              const e = await json(res);
+              if (ended(e)) over(e); else wrong(problem(e));
+            }), notice, again, quit()], input);
+        };
+        let number = two.OTPPhoneNo ?? '';
+        const ending = () => number.slice(-2);
+        const phone = () => {
+          const input = element('input', { id: 'phone', name: 'phoneno2fa', type: 'tel', autocomplete: 'tel', dir: 'ltr', required: true });
+          show(t['number.heading'], [element('p', {}, t['number.body']),
+            form(t['number.label'], t['number.hint'], input, t['number.submit'], async (phoneno2fa, wrong) => {
+              const res = await post('phone', { phoneno2fa });
+              if (res.ok) { number = phoneno2fa.replace(/\D/g, ''); code(true); return; }
+              const e = await json(res);
+              if (ended(e)) over(e); else wrong(problem(e));
+            }), element('p', { class: 'hint' }, t['number.notice']), quit()], input);
+        };
+        if (!two.OTPPhoneNo && !two.IsOTPAuthenticatorVerified) phone(); else code(Boolean(two.OTPStatus));
+      });
+    } finally {
+      host.remove();
+      before?.focus?.();
+    }
+  }
+
+  // One dialog at a time; a second sign-in waits for the first.
+  let line = Promise.resolve();
+  const inTurn = (challenge) => {
+    const mine = line.then(() => ask(challenge));
+    line = mine.catch(() => {});
+    return mine;
+  };
+
+  // ---- fetch ----------------------------------------------------------------
+  window.fetch = async function (...args) {
+    const res = await fetchNow(...args);
+    if (res.type !== 'basic' || res.headers.get(mark) !== 'challenge') return res;
+    const answer = await inTurn(await res.clone().json()).catch(() => null);
+    if (!answer) return res;
+    Object.defineProperty(answer, 'url', { value: res.url });
+    return answer;
+  };
+
+  // ---- XMLHttpRequest ---------------------------------------------------------
+  // The listeners of the constructor are the first, so that they can keep the
+  // events of a challenge from those of the page.
+  class XMLHttpRequest extends NativeXHR {
+    #sync = false; #answer = null; #held = false; #shown = false;
+
+    constructor(...args) {
+      super(...args);
+      for (const name of ['readystatechange', 'progress', 'load', 'loadend']) super.addEventListener(name, (e) => this.#event(e));
+    }
+
+    open(...args) {
+      this.#sync = args.length > 2 && !args[2];
+      this.#answer = null; this.#held = false; this.#shown = false;
+      return super.open(...args);
+    }
+
+    #event(e) {
+      if (this.#shown || this.#sync || !e.isTrusted) return;
+      if (!this.#held && (super.readyState < 2 || super.getResponseHeader(mark) !== 'challenge')) return;
+      e.stopImmediatePropagation();
+      if (this.#held) return;
+      this.#held = true;
+      if (super.readyState === 4) { this.#take(); return; }
+      super.addEventListener('loadend', () => this.#take(), { once: true });
+    }
+
+    async #take() {
+      let answer = null;
+      try {
+        const text = await this.#text();
+        answer = await inTurn(JSON.parse(text));
+        if (answer) {
+          const bytes = await answer.arrayBuffer();
+          this.#answer = { res: answer, bytes };
+        }
+      } catch { this.#answer = null; }
+      this.#shown = true;
+      for (const name of ['readystatechange', 'load', 'loadend']) {
+        this.dispatchEvent(name === 'readystatechange' ? new Event(name) : new ProgressEvent(name));
+      }
+    }
+
+    async #text() {
+      switch (super.responseType) {
+        case '': case 'text': return super.responseText;
+        case 'json': return JSON.stringify(super.response);
+        default: return new Response(super.response).text();
+      }
+    }
+
+    get readyState() { return this.#held && !this.#shown ? 3 : super.readyState; }
+    get status() { return this.#answer?.res.status ?? super.status; }
+    get statusText() { return this.#answer?.res.statusText ?? super.statusText; }
+    get responseText() { return this.#answer ? new TextDecoder().decode(this.#answer.bytes) : super.responseText; }
+    get response() {
+      if (!this.#answer) return super.response;
+      const { bytes, res } = this.#answer;
+      switch (super.responseType) {
+        case 'arraybuffer': return bytes;
+        case 'blob': return new Blob([bytes], { type: res.headers.get('Content-Type') ?? '' });
+        case 'json': try { return JSON.parse(new TextDecoder().decode(bytes)); } catch { return null; }
+        case 'document': return new DOMParser().parseFromString(new TextDecoder().decode(bytes), 'text/html');
+        default: return new TextDecoder().decode(bytes);
+      }
+    }
+    getResponseHeader(name) { return this.#answer ? this.#answer.res.headers.get(name) : super.getResponseHeader(name); }
+    getAllResponseHeaders() {
+      if (!this.#answer) return super.getAllResponseHeaders();
+      return [...this.#answer.res.headers].map(([k, v]) => `${k}: ${v}\r\n`).join('');
+    }
+  }
+  window.XMLHttpRequest = XMLHttpRequest;
+  Object.defineProperty(window, 'caddymfaBridge', { value: true });
+})();
