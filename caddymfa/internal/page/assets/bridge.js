@@ -33,7 +33,7 @@
     const t = await words();
     const two = challenge.SecondFactorAuthentication;
     const host = element('div');
-    const root = host.attachShadow({ mode: 'closed' });
+    const root = host.attachShadow({ mode: 'open' });
     const sheet = new CSSStyleSheet();
     sheet.replaceSync(t.style ?? '');
     root.adoptedStyleSheets = [sheet];
