@@ -81,16 +81,25 @@ func (p *phones) count() int {
 
 var code = regexp.MustCompile(`^(\d{6}) `)
 
-// last is the code of the last text to a number.
-func (p *phones) last(t *testing.T, number string) string {
-	t.Helper()
+// code is the code of the last text to a number.
+func (p *phones) code(number string) (string, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	list := p.texts[number]
 	if len(list) == 0 {
-		t.Fatalf("no text to %s; texts: %v", number, p.texts)
+		return "", false
 	}
-	return code.FindStringSubmatch(list[len(list)-1])[1]
+	return code.FindStringSubmatch(list[len(list)-1])[1], true
+}
+
+// last is the same, where there must be one.
+func (p *phones) last(t *testing.T, number string) string {
+	t.Helper()
+	c, ok := p.code(number)
+	if !ok {
+		t.Fatalf("no text to %s", number)
+	}
+	return c
 }
 
 // Numbers of the users.
@@ -136,6 +145,9 @@ func freePort(t *testing.T) int {
 	return l.Addr().(*net.TCPAddr).Port
 }
 
+// siteURL is the public address of a gate on a port.
+func siteURL(port int) string { return fmt.Sprintf("http://127.0.0.1:%d", port) }
+
 // startGate runs the gate in front of upstream. block is the inside of the
 // directive; global is added to the global option.
 func startGate(t *testing.T, port int, upstream, block, global string) *gate {
@@ -144,7 +156,7 @@ func startGate(t *testing.T, port int, upstream, block, global string) *gate {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := &gate{dir: t.TempDir(), phones: newPhones(t), url: fmt.Sprintf("http://127.0.0.1:%d", port), log: &output{}}
+	g := &gate{dir: t.TempDir(), phones: newPhones(t), url: siteURL(port), log: &output{}}
 	if !strings.Contains(global, "store ") {
 		global += "\n\t\tstore embedded " + g.dir
 	}
