@@ -43,9 +43,11 @@ func TestBrowser(t *testing.T) {
 // gate, and through it.
 func (a *app) inChromium(t *testing.T, g *gate, upstream string) {
 	// The same addresses, asked of the application itself.
-	proxy := httptest.NewServer(&httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
-		r.Out.URL.Scheme, r.Out.URL.Host = "http", upstream
-	}})
+	proxy := httptest.NewServer(&httputil.ReverseProxy{
+		Rewrite: func(r *httputil.ProxyRequest) { r.Out.URL.Scheme, r.Out.URL.Host = "http", upstream },
+		// Chromium gives up what it asked for when it leaves a page.
+		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(http.StatusBadGateway) },
+	})
 	t.Cleanup(proxy.Close)
 	g.chromium(t, "sign-in.mjs", a.name, g.url, proxy.URL)
 }
