@@ -86,7 +86,7 @@ export const applications = {
     })).json()).result === true),
     stays: true,
     owed: (page) => page.goto('/mfa'), // it takes the gate's 403 for an error, and stays as it is
-    complaints: /(401|403|499).*\/json/, // the login without the code, and its polls after the logout
+    complaints: /(401|403).*\/json/, // the login without the code, and its polls after the logout
     logout: async (page) => {
       await page.click('.icon-logout');
       await page.locator('.x-window [name=password]').waitFor();

@@ -41,6 +41,15 @@ func (g *Gate) verified(v *visit) (event.Reason, error) {
 	v.tapAt = upstream.Tap{W: v.w, OnHead: v.headAt.verified}
 	h, tap := &v.headAt, &v.tapAt
 	err := v.next(tap, r)
+	if err != nil && tap.Status() == 0 && ctx.Err() != nil && v.r.Context().Err() == nil {
+		// The session ended while the application was still at it. Returned, the
+		// error would run the site's error routes for somebody who is no longer
+		// verified.
+		clearAnswer(v.w.Header())
+		v.call.Session, v.call.State = nil, session.Unknown
+		g.announce(v)
+		return g.closed(v), nil
+	}
 	if err == nil && tap.Status() == 0 {
 		tap.WriteHeader(http.StatusOK)
 	}

@@ -599,3 +599,27 @@ func TestAttack_I7_RevocationReachesAllNodesWithinASecond(t *testing.T) {
 		other.out()
 	})
 }
+
+func TestAttack_I7_RequestUnderWayEndsWithItsSession(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		c := w.browser().signIn("alice")
+		slow, under := c.copy(), make(chan bool)
+		usual := w.app.Handler
+		w.app.Handler = http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/slow" {
+				close(under)
+				<-r.Context().Done()
+				return
+			}
+			usual.ServeHTTP(rw, r)
+		})
+		done := make(chan bool)
+		go func() { defer close(done); slow.get("/slow", "Accept", "application/json") }()
+		<-under
+		c.get("/logout")
+		<-done
+		if slow.status != http.StatusUnauthorized || slow.head.Get("X-Error-Route") != "" {
+			t.Fatalf("%d %v %s", slow.status, slow.head, slow.body)
+		}
+	})
+}
