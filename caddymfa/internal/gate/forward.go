@@ -37,18 +37,16 @@ func (g *Gate) verified(v *visit) (event.Reason, error) {
 	}
 	v.in.Announce(s.Level, s.User, s.VerifiedAt)
 
-	v.headAt = head{g: g, v: v, s: s, stream: stream, logout: logout, given: len(v.w.Header()["Set-Cookie"])}
+	v.headAt = head{g: g, v: v, s: s, stream: stream, live: ctx, logout: logout, given: len(v.w.Header()["Set-Cookie"])}
 	v.tapAt = upstream.Tap{W: v.w, OnHead: v.headAt.verified}
 	h, tap := &v.headAt, &v.tapAt
 	err := v.next(tap, r)
-	if err != nil && tap.Status() == 0 && ctx.Err() != nil && v.r.Context().Err() == nil {
-		// The session ended while the application was still at it. Returned, the
-		// error would run the site's error routes for somebody who is no longer
-		// verified.
-		clearAnswer(v.w.Header())
-		v.call.Session, v.call.State = nil, session.Unknown
-		g.announce(v)
-		return g.closed(v), nil
+	if err != nil && tap.Status() == 0 && h.ended() {
+		// Returned, the error would run the site's error routes for somebody who
+		// is no longer verified.
+		h.cookies(v.w.Header())
+		h.reason = event.UnknownHandle
+		return h.dropped(), nil
 	}
 	if err == nil && tap.Status() == 0 {
 		tap.WriteHeader(http.StatusOK)
@@ -167,6 +165,7 @@ type head struct {
 	v      *visit
 	s      *session.Session
 	stream *session.Stream
+	live   context.Context // ends with the session
 	logout *Logout
 	// given are the Set-Cookie lines that outer handlers had set: not the
 	// application's.
@@ -228,8 +227,15 @@ func (h *head) trapped(status int, hd http.Header, sets []jar.Set) bool {
 	return true
 }
 
+// ended reports whether the session ended while the application was still at
+// the request.
+func (h *head) ended() bool { return h.live.Err() != nil && h.v.r.Context().Err() == nil }
+
 func (h *head) verified(status int, hd http.Header) bool {
 	sets := h.cookies(hd)
+	if h.ended() {
+		return h.drop(event.UnknownHandle, nil)
+	}
 	if h.trapped(status, hd, sets) {
 		return h.drop(event.TrapHit, nil)
 	}
