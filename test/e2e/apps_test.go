@@ -4,6 +4,7 @@ import (
 	"html"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -52,8 +53,12 @@ var apps = []app{
 				b.post(path, url.Values{"log": {user}, "pwd": {password}})
 				b.get("/wp-admin/").mustNotHave("wp-admin-bar-logout")
 			}
-			b.get("/wp-json/wp/v2/users/me", "Authorization", basic(user, password))
-			b.mustNotHave(`"slug"`)
+			b.do(http.MethodPost, "/wp-login.php", "multipart/form-data; boundary=x",
+				"--x\r\nContent-Disposition: form-data; name=log\r\n\r\n"+user+"\r\n--x\r\nContent-Disposition: form-data; name=pwd\r\n\r\n"+password+"\r\n--x--\r\n")
+			b.get("/wp-admin/").mustNotHave("wp-admin-bar-logout")
+			for _, path := range []string{"/wp-json/wp/v2/users/me", "/?rest_route=/wp/v2/users/me", "/index.php?rest_route=/wp/v2/users/me"} {
+				b.get(path, "Authorization", basic(user, password)).mustNotHave(`"slug"`)
+			}
 		},
 		logout: func(b *browser) {
 			doc := b.get("/wp-admin/").body
@@ -88,6 +93,10 @@ var apps = []app{
 				b.get(path + q.Encode()).mustNotHave("do=logout")
 				b.get("/doku.php?id=start").mustNotHave("do=logout")
 			}
+			for _, path := range []string{"/doku.php?id=start", "/doku.php", "/feed.php", "/lib/exe/ajax.php", "/lib/exe/fetch.php", "/lib/exe/css.php"} {
+				b.post(path, q).mustNotHave("do=logout")
+				b.get("/doku.php?id=start").mustNotHave("do=logout")
+			}
 			b.get("/doku.php?id=start", "Authorization", basic(user, password)).mustNotHave("do=logout")
 			b.get("/doku.php?id=start").mustNotHave("do=logout")
 			b.do(http.MethodPost, "/lib/exe/xmlrpc.php", "text/xml", `<methodCall><methodName>dokuwiki.login</methodName><params><param><value><string>`+user+`</string></value></param><param><value><string>`+password+`</string></value></param></params></methodCall>`)
@@ -113,10 +122,16 @@ var apps = []app{
 		page: "/admin/", marker: "Site administration", deep: "/admin/auth/user/", deepMarker: "Select user to change",
 		loginPage: "/admin/login/", nameField: "username", passwordField: "password", again: "/accounts/login/",
 		doors: func(b *browser, user, password string) {
-			b.get("/accounts/login/")
-			b.post("/accounts/login/", url.Values{"username": {user}, "password": {password}})
+			v := url.Values{"username": {user}, "password": {password}}
+			if token := regexp.MustCompile(`name="csrfmiddlewaretoken" value="([^"]+)"`).FindStringSubmatch(b.get("/admin/login/").body); token != nil {
+				v.Set("csrfmiddlewaretoken", token[1])
+			}
+			b.post("/accounts/login/?next=/admin/", v).mustNotHave("Site administration")
 			b.get("/admin/").mustNotHave("Site administration")
 			b.get("/autoreset/x/set-password/").mustNotHave("Site administration")
+			if b.page.StatusCode != http.StatusForbidden {
+				b.t.Fatalf("a reset that logs in is open: %d", b.page.StatusCode)
+			}
 		},
 		logout: func(b *browser) { b.get("/admin/logout/") },
 	},
@@ -146,6 +161,10 @@ var apps = []app{
 				b.get(path, "Authorization", basic(user, password)).mustNotHave("SECRET-PAGE")
 			}
 			b.do("PROPFIND", "/dav/", "", "", "Authorization", basic(user, password)).mustNotHave("multistatus")
+			b.get("/digest/", "Authorization", `Digest username="`+user+`"`)
+			if challenge := b.page.Header.Get("WWW-Authenticate"); strings.HasPrefix(challenge, "Digest") {
+				b.t.Fatalf("the application was asked: %s", challenge)
+			}
 		},
 		logout: func(b *browser) { b.get("/dologout") },
 	},
