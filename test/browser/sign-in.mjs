@@ -44,18 +44,17 @@ async function visit(gated, problems, cookies = []) {
 // does waits for the page that an action leads to.
 const does = (page, action) => Promise.all([app.stays || page.waitForNavigation(ready), action(page)]);
 
+// there waits for an element; a page that never has it fails the check.
+const there = (page, what, state) => page.locator(what).first().waitFor({ state }).then(() => true, () => false);
+
 // outside: the page asks for the password, or the code, and shows no marker.
-async function outside(page, asks) {
-  await page.locator(asks).first().waitFor();
-  return await page.locator(app.marker).count() === 0 && !(await app.inside?.(page));
-}
+const outside = async (page, asks) => await there(page, asks, 'visible')
+  && await page.locator(app.marker).count() === 0 && !(await app.inside?.(page));
 
 // inside: the page shows the marker and, where it can, the user.
-async function inside(page, user) {
-  await page.locator(app.marker).first().waitFor({ state: 'attached' });
-  if (app.inside && !(await app.inside(page))) return false;
-  return !app.name || (await page.locator(app.name).allTextContents()).join() === app.shown(user);
-}
+const inside = async (page, user) => await there(page, app.marker, 'attached')
+  && (!app.inside || await app.inside(page))
+  && (!app.name || (await page.locator(app.name).allTextContents()).join() === app.shown(user));
 
 // usualLogin is the picture of the login page without the gate.
 let settle;
@@ -101,8 +100,7 @@ async function walk(gated) {
   const sent = async () => (await phones()).sent;
   const before = await sent();
   await does(page, () => app.login(page, 'alice', 'wrong'));
-  if (app.refused) await page.locator(app.refused).first().waitFor();
-  check('a wrong password is refused', await outside(page, app.form));
+  check('a wrong password is refused', await outside(page, app.form) && (!app.refused || await there(page, app.refused, 'visible')));
   await go(page, app.page);
   check('and gets nowhere', await outside(page, app.form));
   check('and sends no text', await sent() === before);
