@@ -291,7 +291,9 @@ func (a *app) test(t *testing.T, port int, upstream string) {
 		}
 		t.Run("logout ends it", func(t *testing.T) {
 			b := a.signIn(t, g)
+			b.get("/mfa/status").mustHave(`"verified"`)
 			a.logout(b)
+			b.get("/mfa/status").mustNotHave(`"verified"`)
 			a.show(b)
 			b.mustNotHave(a.marker)
 		})
