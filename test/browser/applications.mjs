@@ -1,8 +1,7 @@
 // How a person uses each application in a browser. What the gate is told about
 // them is in test/e2e/apps_test.go.
 //
-//   page, deep   behind the login; lands: where the application sends somebody
-//                who wanted deep, if not there
+//   page, deep   behind the login
 //   marker       is on every page behind the login, and nowhere else;
 //                name: where it says who is signed in, shown: what it says
 //   form         the application's own login form is there to be filled in
@@ -24,7 +23,7 @@ const fill = (name, password, button) => async (page, user, secret) => {
 };
 
 const fixture = {
-  page: '/home', deep: '/deep/page', lands: '/home',
+  page: '/home', deep: '/deep/page',
   marker: 'text=SECRET-PAYROLL', name: 'p', shown: (user) => `SECRET-PAYROLL of ${user}`,
   form: '[name=user]', login: fill('[name=user]', '[name=password]', 'button'),
   refused: 'text=Wrong name or password',
@@ -66,7 +65,7 @@ export const applications = {
     sessions: /^sessionid$/, cookies: /^csrftoken$/,
   },
   'apache-auth': {
-    page: '/form/', deep: '/form/page2.html', lands: '/form/',
+    page: '/form/', deep: '/form/page2.html',
     marker: 'text=SECRET-PAGE',
     form: '[name=httpd_username]', login: fill('[name=httpd_username]', '[name=httpd_password]', '[type=submit]'),
     before: '/login.html',
