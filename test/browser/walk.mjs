@@ -2,33 +2,25 @@
 // number, wrong code, right code, sign out; with scripts and without; and holds
 // every page of the gate against axe-core, light and dark, 320 px wide.
 //
-//   node walk.mjs URL TEXTS-URL PICTURES
+//   node walk.mjs URL PHONES PICTURES
 //
-// TEXTS-URL answers with the last text. Prints one line for each check and ends
-// with 1 when one fails.
-import { readFileSync, mkdirSync } from 'node:fs';
+// Prints one line for each check and ends with 1 when one fails.
+import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { chromium } from 'playwright-core';
+import { check, end, launch, phones, pictures } from './chromium.mjs';
 
-const [url, texts, pictures] = process.argv.slice(2);
-mkdirSync(pictures, { recursive: true });
+const [url, phonesAddress, folder] = process.argv.slice(2);
+const picture = pictures(folder);
 const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
-let failed = 0;
-const check = (what, ok, more = '') => {
-  console.log(`${ok ? 'ok  ' : 'FAIL'} ${what} ${ok ? '' : more}`);
-  if (!ok) failed++;
-};
-const browser = await chromium.launch({
-  executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
-  args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'],
-});
-const code = async () => (await (await fetch(texts)).text()).slice(0, 6);
+const browser = await launch();
+const texts = phones(phonesAddress);
+const code = async () => (await texts()).codes.alice;
 const other = (c) => (c === '000000' ? '000001' : '000000');
 
 async function look(page, name) {
   for (const scheme of ['light', 'dark']) {
     await page.emulateMedia({ colorScheme: scheme });
-    await page.screenshot({ path: `${pictures}/${name}-${scheme}.png`, fullPage: true });
+    await page.screenshot({ path: picture(`${name}-${scheme}`), fullPage: true });
     const wide = await page.evaluate(() => document.documentElement.scrollWidth > document.documentElement.clientWidth);
     check(`${name} ${scheme}: nothing is wider than the window`, !wide);
     const client = await page.context().newCDPSession(page);
@@ -90,7 +82,7 @@ async function signIn(page, user, password, path) {
   const page = await context.newPage();
   await signIn(page, 'alice', 'Alice-pw-1', '/');
   check('the code page without scripts', (await page.locator('h1').innerText()) === 'Check your phone');
-  await page.screenshot({ path: `${pictures}/code-desktop.png` });
+  await page.screenshot({ path: picture('code-desktop') });
   await page.fill('[name=otp]', await code());
   await page.click('button >> nth=0');
   check('in without scripts', (await page.content()).includes('SECRET-PAYROLL of alice'));
@@ -113,5 +105,4 @@ async function signIn(page, user, password, path) {
   await context.close();
 }
 await browser.close();
-console.log(failed ? `${failed} checks failed` : 'all checks passed');
-process.exit(failed ? 1 : 0);
+end();

@@ -4,20 +4,31 @@ import (
 	"html"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/caddymfa/caddymfa/test/servers"
 )
 
-// app is a real application, how the gate is told about it, and how a person
-// signs in.
+// app is an application, how the gate is told about it, and how a person signs
+// in. How one does in a real browser is in test/browser/applications.mjs.
 type app struct {
 	name  string
-	port  int
 	block string
-	// page is behind the login and shows marker; deep is another such page.
-	page, marker, deep string
-	// login types name and password where the application asks for them.
-	login func(b *browser, user, password string)
+	// page is behind the login and shows marker; deep is another such page and
+	// shows deepMarker, or marker where that is empty.
+	page, marker, deep, deepMarker string
+	// lands is where the application sends somebody who wanted deep, where that
+	// is another page.
+	lands string
+	// loginPage has the form with the fields nameField and passwordField.
+	loginPage, nameField, passwordField string
+	// again is a page with that form for somebody who is signed in; where there
+	// is none, the form was opened before.
+	again string
+	// rpc logs in where there is no form.
+	rpc func(b *browser, password string)
 	// doors are the application's other ways in, tried with the right password.
 	// None may show the marker, or make the page show it.
 	doors  func(b *browser, user, password string)
@@ -32,11 +43,9 @@ const (
 
 var apps = []app{
 	{
-		name: "wordpress", port: 18010, block: "preset wordpress",
+		name: "wordpress", block: "preset wordpress",
 		page: "/wp-admin/", marker: "wp-admin-bar-logout", deep: "/wp-admin/edit.php",
-		login: func(b *browser, user, password string) {
-			b.get("/wp-login.php").submit(url.Values{"log": {user}, "pwd": {password}})
-		},
+		loginPage: "/wp-login.php", nameField: "log", passwordField: "pwd",
 		doors: func(b *browser, user, password string) {
 			b.do(http.MethodPost, "/xmlrpc.php", "text/xml", `<methodCall><methodName>wp.getUsersBlogs</methodName><params><param><value>`+user+`</value></param><param><value>`+password+`</value></param></params></methodCall>`)
 			b.mustNotHave("isAdmin")
@@ -44,8 +53,12 @@ var apps = []app{
 				b.post(path, url.Values{"log": {user}, "pwd": {password}})
 				b.get("/wp-admin/").mustNotHave("wp-admin-bar-logout")
 			}
-			b.get("/wp-json/wp/v2/users/me", "Authorization", basic(user, password))
-			b.mustNotHave(`"slug"`)
+			b.do(http.MethodPost, "/wp-login.php", "multipart/form-data; boundary=x",
+				"--x\r\nContent-Disposition: form-data; name=log\r\n\r\n"+user+"\r\n--x\r\nContent-Disposition: form-data; name=pwd\r\n\r\n"+password+"\r\n--x--\r\n")
+			b.get("/wp-admin/").mustNotHave("wp-admin-bar-logout")
+			for _, path := range []string{"/wp-json/wp/v2/users/me", "/?rest_route=/wp/v2/users/me", "/index.php?rest_route=/wp/v2/users/me"} {
+				b.get(path, "Authorization", basic(user, password)).mustNotHave(`"slug"`)
+			}
 		},
 		logout: func(b *browser) {
 			doc := b.get("/wp-admin/").body
@@ -56,14 +69,15 @@ var apps = []app{
 		},
 	},
 	{
-		name: "dokuwiki", port: 18020, block: `
-		login_page /doku.php?do=login&id={next}
+		name: "dokuwiki", block: `
+		login_page /doku.php?do=login
+		login_flow /doku.php query id
 		login wiki {
 			method   POST
 			any_path
 			fields   u p
 			user     form u
-			identity /doku.php?id=start "class=\"user\">.*?<bdi>([^<]+)</bdi>"
+			identity /doku.php?id=start "class=\"user\">.*?\(<bdi>([^<]+)</bdi>\)"
 			success  cookie ^DW[0-9a-f]{32}$
 		}
 		session_cookies ^DokuWiki$ ^DW[0-9a-f]{32}$
@@ -72,13 +86,15 @@ var apps = []app{
 		trap cookie ^DW[0-9a-f]{32}$
 		logout /doku.php query do=logout`,
 		page: "/doku.php?id=start", marker: "do=logout", deep: "/doku.php?id=wiki:syntax",
-		login: func(b *browser, user, password string) {
-			b.get("/doku.php?do=login").submit(url.Values{"u": {user}, "p": {password}})
-		},
+		loginPage: "/doku.php?do=login", nameField: "u", passwordField: "p",
 		doors: func(b *browser, user, password string) {
 			q := url.Values{"u": {user}, "p": {password}}
 			for _, path := range []string{"/doku.php?id=start&", "/feed.php?", "/lib/exe/ajax.php?", "/lib/exe/fetch.php?", "/lib/tpl/x.css?"} {
 				b.get(path + q.Encode()).mustNotHave("do=logout")
+				b.get("/doku.php?id=start").mustNotHave("do=logout")
+			}
+			for _, path := range []string{"/doku.php?id=start", "/doku.php", "/feed.php", "/lib/exe/ajax.php", "/lib/exe/fetch.php", "/lib/exe/css.php"} {
+				b.post(path, q).mustNotHave("do=logout")
 				b.get("/doku.php?id=start").mustNotHave("do=logout")
 			}
 			b.get("/doku.php?id=start", "Authorization", basic(user, password)).mustNotHave("do=logout")
@@ -89,7 +105,7 @@ var apps = []app{
 		logout: func(b *browser) { b.get("/doku.php?id=start&do=logout") },
 	},
 	{
-		name: "django", port: 18080, block: `
+		name: "django", block: `
 		login_page /admin/login/?next={next}
 		login admin {
 			path     /admin/login/ /accounts/login/
@@ -103,20 +119,24 @@ var apps = []app{
 		deny * /autoreset/*
 		trap cookie ^sessionid$
 		logout /admin/logout/`,
-		page: "/admin/", marker: "Site administration", deep: "/admin/auth/user/",
-		login: func(b *browser, user, password string) {
-			b.get("/admin/login/").submit(url.Values{"username": {user}, "password": {password}})
-		},
+		page: "/admin/", marker: "Site administration", deep: "/admin/auth/user/", deepMarker: "Select user to change",
+		loginPage: "/admin/login/", nameField: "username", passwordField: "password", again: "/accounts/login/",
 		doors: func(b *browser, user, password string) {
-			b.get("/accounts/login/")
-			b.post("/accounts/login/", url.Values{"username": {user}, "password": {password}})
+			v := url.Values{"username": {user}, "password": {password}}
+			if token := regexp.MustCompile(`name="csrfmiddlewaretoken" value="([^"]+)"`).FindStringSubmatch(b.get("/admin/login/").body); token != nil {
+				v.Set("csrfmiddlewaretoken", token[1])
+			}
+			b.post("/accounts/login/?next=/admin/", v).mustNotHave("Site administration")
 			b.get("/admin/").mustNotHave("Site administration")
 			b.get("/autoreset/x/set-password/").mustNotHave("Site administration")
+			if b.page.StatusCode != http.StatusForbidden {
+				b.t.Fatalf("a reset that logs in is open: %d", b.page.StatusCode)
+			}
 		},
 		logout: func(b *browser) { b.get("/admin/logout/") },
 	},
 	{
-		name: "apache-auth", port: 18100, block: `
+		name: "apache-auth", block: `
 		login_page /login.html
 		login form {
 			any_path
@@ -133,21 +153,23 @@ var apps = []app{
 		session_cookies ^l(form|inline)$
 		trap cookie ^l(form|inline)$ "-user="
 		logout /dologout`,
-		page: "/form/", marker: "SECRET-PAGE", deep: "/form/page2.html",
-		login: func(b *browser, user, password string) {
-			b.get("/login.html").submit(url.Values{"httpd_username": {user}, "httpd_password": {password}})
-		},
+		page: "/form/", marker: "SECRET-PAGE", deep: "/form/page2.html", lands: "/form/",
+		loginPage: "/login.html", nameField: "httpd_username", passwordField: "httpd_password",
 		doors: func(b *browser, user, password string) {
 			for _, path := range []string{"/form/", "/form/page2.html", "/basic/", "/inline/"} {
 				b.post(path, url.Values{"httpd_username": {user}, "httpd_password": {password}}).mustNotHave("SECRET-PAGE")
 				b.get(path, "Authorization", basic(user, password)).mustNotHave("SECRET-PAGE")
 			}
 			b.do("PROPFIND", "/dav/", "", "", "Authorization", basic(user, password)).mustNotHave("multistatus")
+			b.get("/digest/", "Authorization", `Digest username="`+user+`"`)
+			if challenge := b.page.Header.Get("WWW-Authenticate"); strings.HasPrefix(challenge, "Digest") {
+				b.t.Fatalf("the application was asked: %s", challenge)
+			}
 		},
 		logout: func(b *browser) { b.get("/dologout") },
 	},
 	{
-		name: "deluge", port: 18130, single: true, block: `
+		name: "deluge", single: true, block: `
 		login rpc {
 			path    /json
 			json    method auth.login
@@ -155,11 +177,13 @@ var apps = []app{
 			success json result true cookie ^_session_id$
 		}
 		public POST /json json method auth.check_session
+		public POST /json json method system.listMethods
+		public /render/*
 		session_cookies ^_session_id$
 		trap cookie ^_session_id$
 		logout POST /json json method auth.delete_session`,
 		page: "", marker: `"result": true`,
-		login: func(b *browser, _, password string) {
+		rpc: func(b *browser, password string) {
 			b.do(http.MethodPost, "/json", "application/json", `{"method":"auth.login","params":["`+password+`"],"id":1}`, "Accept", "application/json")
 		},
 		doors: func(b *browser, _, password string) {
@@ -197,81 +221,124 @@ func TestRealApplications(t *testing.T) {
 	for _, a := range apps {
 		t.Run(a.name, func(t *testing.T) {
 			port := freePort(t)
-			g := startGate(t, port, "127.0.0.1:0", "login_page /\n\t\tlogin {\n\t\t\tpath /\n\t\t\tuser constant x\n\t\t\tsuccess cookie x\n\t\t}", "")
-			g.stop() // only its port was wanted: the application must know its public address first
-			upstream := startApp(t, a.name, freePort(t), g.url)
-			g = startGate(t, port, upstream, a.block, "")
-			t.Run("a stranger sees nothing", func(t *testing.T) {
-				b := g.browser(t)
-				a.show(b)
-				b.mustNotHave(a.marker)
-			})
-			t.Run("a wrong password sends no text", func(t *testing.T) {
-				b, before := g.browser(t), g.phones.count()
-				a.login(b, "alice", "wrong")
-				b.mustNotHave(codePage)
-				a.show(b)
-				b.mustNotHave(a.marker)
-				if n := g.phones.count() - before; n != 0 {
-					t.Fatalf("%d texts", n)
-				}
-			})
-			t.Run("no door opens without the code", func(t *testing.T) {
-				b := g.browser(t)
-				a.doors(b, "alice", alicePassword)
-				a.show(b)
-				b.mustNotHave(a.marker)
-				b = g.browser(t)
-				a.login(b, "alice", alicePassword)
-				a.show(b)
-				b.mustNotHave(a.marker)
-				a.doors(b, "alice", alicePassword)
-				a.show(b)
-				b.mustNotHave(a.marker)
-			})
-			t.Run("password and code get in", func(t *testing.T) { a.signIn(t, g) })
-			t.Run("from a deep link", func(t *testing.T) {
-				if a.deep == "" {
-					t.SkipNow()
-				}
-				b := g.browser(t)
-				b.get(a.deep).mustNotHave(a.marker)
-				if strings.Contains(a.block, "{next}") || a.name == "wordpress" {
-					user := "username"
-					for _, name := range []string{"log", "u"} {
-						if strings.Contains(b.body, `name="`+name+`"`) {
-							user = name
-						}
-					}
-					password := map[string]string{"log": "pwd", "u": "p", "username": "password"}[user]
-					b.submit(url.Values{user: {"alice"}, password: {alicePassword}})
-				} else {
-					a.login(b, "alice", alicePassword)
-				}
-				b.mustHave(codePage)
-				b.code(g.phones.last(t, alicePhone))
-				b.get(a.deep).mustHave(strings.Replace(a.marker, "Site administration", "Select user to change", 1))
-			})
-			t.Run("the other user is asked again", func(t *testing.T) {
-				if a.single {
-					t.SkipNow()
-				}
-				b := a.signIn(t, g)
-				a.loginAgain(b, "bob", bobPassword)
-				a.show(b)
-				b.mustNotHave(a.marker)
-			})
-			t.Run("logout ends it", func(t *testing.T) {
-				b := a.signIn(t, g)
-				a.logout(b)
-				a.show(b)
-				b.mustNotHave(a.marker)
-				if strings.Contains(g.log.String(), "panic") {
-					t.Fatal("the gate panicked")
-				}
-			})
+			// The application must know its public address when it is installed.
+			a.test(t, port, startApp(t, a.name, freePort(t), siteURL(port)))
 		})
 	}
+}
+
+// overStores runs a test over each store; global is for the global option.
+func overStores(t *testing.T, test func(t *testing.T, global string)) {
+	t.Run("embedded", func(t *testing.T) { test(t, "") })
+	t.Run("redis", func(t *testing.T) {
+		test(t, "store redis "+servers.Redis(t).URL+"\n\t\tsecret a-secret-of-the-tests-with-32-bytes-or-more")
+	})
+}
+
+// test walks the gate in front of an application, over each store.
+func (a *app) test(t *testing.T, port int, upstream string) {
+	overStores(t, func(t *testing.T, global string) {
+		g := startGate(t, port, upstream, a.block, global)
+		t.Run("a stranger sees nothing", func(t *testing.T) {
+			b := g.browser(t)
+			a.show(b)
+			b.mustNotHave(a.marker)
+		})
+		t.Run("a wrong password sends no text", func(t *testing.T) {
+			b, before := g.browser(t), g.phones.count()
+			a.login(b, "alice", "wrong")
+			b.mustNotHave(codePage)
+			a.show(b)
+			b.mustNotHave(a.marker)
+			if n := g.phones.count() - before; n != 0 {
+				t.Fatalf("%d texts", n)
+			}
+		})
+		t.Run("no door opens without the code", func(t *testing.T) {
+			b := g.browser(t)
+			a.doors(b, "alice", alicePassword)
+			a.show(b)
+			b.mustNotHave(a.marker)
+			b = g.browser(t)
+			a.login(b, "alice", alicePassword)
+			a.show(b)
+			b.mustNotHave(a.marker)
+			a.doors(b, "alice", alicePassword)
+			a.show(b)
+			b.mustNotHave(a.marker)
+		})
+		t.Run("password and code get in", func(t *testing.T) { a.signIn(t, g) })
+		if a.deep != "" {
+			t.Run("from a deep link", func(t *testing.T) { a.fromDeepLink(t, g) })
+		}
+		if !a.single {
+			t.Run("the other user is asked again", func(t *testing.T) {
+				before := g.browser(t).get(a.loginPage)
+				b := a.signIn(t, g)
+				if a.again != "" {
+					b.get(a.again)
+				} else {
+					b.page, b.body = before.page, before.body
+				}
+				b.submit(a.form("bob", bobPassword)).mustHave(codePage)
+				a.show(b)
+				b.mustNotHave(a.marker)
+				b.get("/mfa").mustHave(codePage)
+				b.code(g.phones.last(t, bobPhone))
+				a.show(b)
+				b.mustHave(a.marker)
+			})
+		}
+		t.Run("logout ends it", func(t *testing.T) {
+			b := a.signIn(t, g)
+			b.get("/mfa/status").mustHave(`"verified"`)
+			a.logout(b)
+			b.get("/mfa/status").mustNotHave(`"verified"`)
+			a.show(b)
+			b.mustNotHave(a.marker)
+		})
+		if global == "" { // a browser does not see the store
+			t.Run("in Chromium", func(t *testing.T) { a.inChromium(t, g, upstream) })
+		}
+		if strings.Contains(g.log.String(), "panic") {
+			t.Fatal("the gate panicked")
+		}
+	})
+}
+
+// fromDeepLink signs alice in where the gate sends somebody who asks for a page
+// behind the login.
+func (a *app) fromDeepLink(t *testing.T, g *gate) {
+	marker, lands := a.marker, a.deep
+	if a.deepMarker != "" {
+		marker = a.deepMarker
+	}
+	if a.lands != "" {
+		marker, lands = a.marker, a.lands
+	}
+	b := g.browser(t)
+	b.get(a.deep).mustNotHave(marker)
+	b.submit(a.form("alice", alicePassword)).mustHave(codePage)
+	b.mustNotHave(marker)
+	b.code(g.phones.last(t, alicePhone)).mustHave(marker)
+	if got := b.page.Request.URL.RequestURI(); got != lands {
+		t.Fatalf("at %s instead of %s", got, lands)
+	}
+}
+
+// form is what a person types into the login form.
+func (a *app) form(user, password string) url.Values {
+	return url.Values{a.nameField: {user}, a.passwordField: {password}}
+}
+
+// login types name and password where the application asks for them.
+func (a *app) login(b *browser, user, password string) {
+	b.t.Helper()
+	if a.rpc != nil {
+		a.rpc(b, password)
+		return
+	}
+	b.get(a.loginPage).submit(a.form(user, password))
 }
 
 // signIn gives alice's password and code.
@@ -286,19 +353,4 @@ func (a *app) signIn(t *testing.T, g *gate) *browser {
 	a.show(b)
 	b.mustHave(a.marker)
 	return b
-}
-
-// loginAgain posts another user's password within a session that is verified.
-func (a *app) loginAgain(b *browser, user, password string) {
-	b.t.Helper()
-	switch a.name {
-	case "wordpress":
-		b.post("/wp-login.php", url.Values{"log": {user}, "pwd": {password}})
-	case "dokuwiki":
-		b.post("/doku.php?id=start", url.Values{"u": {user}, "p": {password}})
-	case "django":
-		b.post("/admin/login/", url.Values{"username": {user}, "password": {password}})
-	default:
-		a.login(b, user, password)
-	}
 }

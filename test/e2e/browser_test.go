@@ -1,9 +1,10 @@
 package e2e
 
 import (
-	"io"
+	"encoding/json"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httputil"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -30,8 +31,31 @@ const demoBlock = `
 		enroll self
 		logout /logout`
 
-// TestBrowser walks the demo application in Debian's Chromium.
+// TestBrowser walks the demo application and every page of ours in Chromium.
 func TestBrowser(t *testing.T) {
+	app := httptest.NewServer(demoapp.New())
+	t.Cleanup(app.Close)
+	g := startGate(t, freePort(t), app.Listener.Addr().String(), demoBlock, "")
+	g.chromium(t, "walk.mjs", g.url)
+}
+
+// inChromium walks a real application, or a fixture, in Chromium: without the
+// gate, and through it.
+func (a *app) inChromium(t *testing.T, g *gate, upstream string) {
+	// The same addresses, asked of the application itself.
+	proxy := httptest.NewServer(&httputil.ReverseProxy{
+		Rewrite: func(r *httputil.ProxyRequest) { r.Out.URL.Scheme, r.Out.URL.Host = "http", upstream },
+		// Chromium gives up what it asked for when it leaves a page.
+		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(http.StatusBadGateway) },
+	})
+	t.Cleanup(proxy.Close)
+	g.chromium(t, "sign-in.mjs", a.name, g.url, proxy.URL)
+}
+
+// chromium runs a script of test/browser in Debian's Chromium. After its own
+// arguments it is told where the phones are and where pictures go.
+func (g *gate) chromium(t *testing.T, script string, args ...string) {
+	t.Helper()
 	chromium := os.Getenv("CHROMIUM")
 	if chromium == "" {
 		chromium = "/usr/bin/chromium"
@@ -50,18 +74,21 @@ func TestBrowser(t *testing.T) {
 			servers.Missing(t, "playwright-core from the npm registry: "+string(out))
 		}
 	}
-	app := httptest.NewServer(demoapp.New())
-	t.Cleanup(app.Close)
-	g := startGate(t, freePort(t), app.Listener.Addr().String(), demoBlock, "")
-	texts := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		_, _ = io.WriteString(w, g.phones.last(t, alicePhone))
+	phones := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		codes := map[string]string{}
+		for user, number := range map[string]string{"alice": alicePhone, "bob": bobPhone} {
+			if c, ok := g.phones.code(number); ok {
+				codes[user] = c
+			}
+		}
+		_ = json.NewEncoder(w).Encode(map[string]any{"sent": g.phones.count(), "codes": codes})
 	}))
-	t.Cleanup(texts.Close)
+	t.Cleanup(phones.Close)
 	pictures := os.Getenv("PICTURES")
 	if pictures == "" {
 		pictures = t.TempDir()
 	}
-	cmd := exec.Command("node", "walk.mjs", g.url, texts.URL, pictures)
+	cmd := exec.Command("node", append([]string{script}, append(args, phones.URL, filepath.Join(pictures, t.Name()))...)...)
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "CHROMIUM="+chromium)
 	out, err := cmd.CombinedOutput()

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/cookiejar"
@@ -81,16 +82,25 @@ func (p *phones) count() int {
 
 var code = regexp.MustCompile(`^(\d{6}) `)
 
-// last is the code of the last text to a number.
-func (p *phones) last(t *testing.T, number string) string {
-	t.Helper()
+// code is the code of the last text to a number.
+func (p *phones) code(number string) (string, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	list := p.texts[number]
 	if len(list) == 0 {
-		t.Fatalf("no text to %s; texts: %v", number, p.texts)
+		return "", false
 	}
-	return code.FindStringSubmatch(list[len(list)-1])[1]
+	return code.FindStringSubmatch(list[len(list)-1])[1], true
+}
+
+// last is the same, where there must be one.
+func (p *phones) last(t *testing.T, number string) string {
+	t.Helper()
+	c, ok := p.code(number)
+	if !ok {
+		t.Fatalf("no text to %s", number)
+	}
+	return c
 }
 
 // Numbers of the users.
@@ -125,16 +135,24 @@ func (o *output) String() string {
 	return o.b.String()
 }
 
-// freePort is a port on which nothing listens just now.
+// freePort is a port on which nothing listens just now, below those that Linux
+// gives to outgoing connections: an application's gate comes back to its port
+// for each store.
 func freePort(t *testing.T) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 50 {
+		port := 20000 + rand.IntN(12000)
+		if l, err := net.Listen("tcp", fmt.Sprint("127.0.0.1:", port)); err == nil {
+			_ = l.Close()
+			return port
+		}
 	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().(*net.TCPAddr).Port
+	t.Fatal("no free port")
+	return 0
 }
+
+// siteURL is the public address of a gate on a port.
+func siteURL(port int) string { return fmt.Sprintf("http://127.0.0.1:%d", port) }
 
 // startGate runs the gate in front of upstream. block is the inside of the
 // directive; global is added to the global option.
@@ -144,7 +162,7 @@ func startGate(t *testing.T, port int, upstream, block, global string) *gate {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := &gate{dir: t.TempDir(), phones: newPhones(t), url: fmt.Sprintf("http://127.0.0.1:%d", port), log: &output{}}
+	g := &gate{dir: t.TempDir(), phones: newPhones(t), url: siteURL(port), log: &output{}}
 	if !strings.Contains(global, "store ") {
 		global += "\n\t\tstore embedded " + g.dir
 	}

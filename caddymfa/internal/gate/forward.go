@@ -53,11 +53,21 @@ func (g *Gate) verified(v *visit) (event.Reason, error) {
 		ctx, cancel := context.WithCancel(r.Context())
 		defer cancel()
 		r = r.WithContext(ctx)
+		h.live = ctx
 		h.stream = g.Flow.Sessions.Tie(&v.site.Gate, s, cancel)
 	}
 	v.in.Server.Announce(s.Level, s.User, s.VerifiedAt)
 
 	err := v.next(tap, r)
+	if err != nil && tap.Status() == 0 {
+		// Returned, the error would run the site's error routes for somebody who
+		// is no longer verified.
+		if ended, fail := h.ended(); ended || fail != nil {
+			h.cookies(v.w.Header())
+			h.drop(event.UnknownHandle, fail)
+			return h.dropped(), nil
+		}
+	}
 	if err == nil && tap.Status() == 0 {
 		tap.WriteHeader(http.StatusOK)
 	}
@@ -210,6 +220,7 @@ type head struct {
 	// asked is when a verified session's request came.
 	asked  time.Time
 	stream *session.Stream // nil where nothing has to end with the session
+	live   context.Context // ends with the session; nil but for what leaves HTTP
 	logout *Logout
 	// given are the Set-Cookie lines that outer handlers had set: not the
 	// application's.
@@ -280,12 +291,30 @@ func (h *head) trapped(status int, hd http.Header, sets []jar.Set) bool {
 	return true
 }
 
+// ended reports whether the session ended while the application was still at
+// the request. An error means that the store could not say.
+func (h *head) ended() (bool, error) {
+	switch {
+	case h.live != nil && h.live.Err() != nil:
+		return true, nil
+	case time.Since(h.asked) <= session.Freshness:
+		return false, nil // as fresh as the session that it was asked with
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(h.v.r.Context()), 5*time.Second)
+	defer cancel()
+	err := h.g.Flow.Sessions.Still(ctx, &h.v.site.Gate, h.s)
+	if errors.Is(err, session.ErrGone) {
+		return true, nil
+	}
+	return false, err
+}
+
 func (h *head) verified(status int, hd http.Header) bool {
 	sets := h.cookies(hd)
-	if err := h.g.Flow.Sessions.Still(h.v.r.Context(), &h.v.site.Gate, h.s, h.asked); errors.Is(err, session.ErrGone) {
-		return h.drop(event.UnknownHandle, nil)
-	} else if err != nil {
+	if ended, err := h.ended(); err != nil {
 		return h.drop(event.StoreDown, err)
+	} else if ended {
+		return h.drop(event.UnknownHandle, nil)
 	}
 	if h.trapped(status, hd, sets) {
 		return h.drop(event.TrapHit, nil)

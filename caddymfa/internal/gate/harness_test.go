@@ -435,7 +435,7 @@ func (w *world) node(ring *keyring.Ring, cfg []config) {
 			return w.app.fail
 		}
 		w.app.ServeHTTP(rw, r)
-		return nil
+		return r.Context().Err() // what a reverse proxy says of a request that was cancelled
 	}
 	srv := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		orig := *r.URL

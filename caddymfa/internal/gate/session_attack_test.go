@@ -599,3 +599,38 @@ func TestAttack_I7_RevocationReachesAllNodesWithinASecond(t *testing.T) {
 		other.out()
 	})
 }
+
+func TestAttack_I7_RequestUnderWayEndsWithItsSession(t *testing.T) {
+	for name, answer := range map[string]func(http.ResponseWriter){
+		"an error": func(http.ResponseWriter) {},
+		"an answer": func(rw http.ResponseWriter) {
+			rw.Header().Set("Set-Cookie", "SID=upstream-session-1")
+			_, _ = io.WriteString(rw, marker)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			each(t, func(t *testing.T, w *world) {
+				c := w.browser().signIn("alice")
+				slow, under := c.copy(), make(chan bool)
+				usual := w.app.Handler
+				w.app.Handler = http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+					if r.URL.Path != "/slow" {
+						usual.ServeHTTP(rw, r)
+						return
+					}
+					close(under)
+					<-r.Context().Done()
+					answer(rw)
+				})
+				done := make(chan bool)
+				go func() { defer close(done); slow.get("/slow", "Accept", "application/json") }()
+				<-under
+				c.get("/logout")
+				<-done
+				if slow.status != http.StatusUnauthorized || slow.head.Get("X-Error-Route") != "" || slow.head.Get("Set-Cookie") != "" || strings.Contains(slow.body, marker) {
+					t.Fatalf("%d %v %s", slow.status, slow.head, slow.body)
+				}
+			})
+		})
+	}
+}

@@ -51,7 +51,7 @@ func (c *cache) get(id ID, version uint64) (*Session, bool) {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	e, ok := sh.m[id]
-	if !ok || e.s.Version < version || time.Since(e.at) > freshness {
+	if !ok || e.s.Version < version || time.Since(e.at) > Freshness {
 		return nil, false
 	}
 	return e.s, true

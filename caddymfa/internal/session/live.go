@@ -126,7 +126,7 @@ func (l *live) long() map[ID]string {
 	out := make(map[ID]string)
 	for id, first := range l.open {
 		for st := first; st != nil; st = st.next {
-			if time.Since(st.since) > freshness {
+			if time.Since(st.since) > Freshness {
 				out[id] = st.gate
 			}
 		}

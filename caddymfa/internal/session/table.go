@@ -23,9 +23,9 @@ const (
 	// againTTL is how long the outcome of a client without a handle waits for
 	// its second click: the same network and browser may also be another person.
 	againTTL = 10 * time.Second
-	// freshness is the greatest age of a node's copy of a record: what another
+	// Freshness is the greatest age of a node's copy of a record: what another
 	// node has ended works here no longer than that.
-	freshness = time.Second
+	Freshness = time.Second
 	// seenEvery is how often the last use is written.
 	seenEvery = time.Minute
 )
@@ -379,15 +379,9 @@ func (t *Table) ClearHandle(w http.Header, g *Gate, secure bool) { g.Cookie.set(
 // the latest 5 s after another node ended it. Release the stream when it is over.
 func (t *Table) Tie(g *Gate, s *Session, end func()) *Stream { return t.live.tie(g.ID, s.ID, end) }
 
-// Still reports whether a session is still verified when the answer to a
-// request comes that was asked for at that time: answers that took longer than a
-// copy may be old are looked up past the cache. ErrGone when it is not.
-func (t *Table) Still(ctx context.Context, g *Gate, s *Session, asked time.Time) error {
-	if time.Since(asked) <= freshness {
-		return nil
-	}
-	return t.verified(ctx, g.ID, s.ID)
-}
+// Still looks past the cache whether a session is still verified. ErrGone when
+// it is not.
+func (t *Table) Still(ctx context.Context, g *Gate, s *Session) error { return t.verified(ctx, g.ID, s.ID) }
 
 func (t *Table) verified(ctx context.Context, gate string, id ID) error {
 	cur, err := t.read(ctx, gate, id)

@@ -1,0 +1,99 @@
+// How a person uses each application in a browser. What the gate is told about
+// them is in test/e2e/apps_test.go.
+//
+//   page, deep   behind the login
+//   marker       is on every page behind the login, and nowhere else;
+//                name: where it says who is signed in, shown: what it says
+//   form         the application's own login form is there to be filled in
+//   login        types name and password and sends the form
+//   refused      what a wrong password shows, for applications that say so
+//   before       a page with the form that stays open while another window signs
+//                in; or after: a page that shows it to somebody who is signed in
+//   logout       the application's own way out
+//   sessions     its session cookies; cookies: what else may be in the browser
+//                beside the gate's handle
+//   stays        it never leaves its one page; inside: asks it who is signed in;
+//                owed: how the person comes to the code page; complaints: what
+//                the page makes of the gate's answers
+
+const fill = (name, password, button) => async (page, user, secret) => {
+  await page.fill(name, user);
+  await page.fill(password, secret);
+  await page.click(button);
+};
+
+const fixture = {
+  page: '/home', deep: '/deep/page',
+  marker: 'text=SECRET-PAYROLL', name: 'p', shown: (user) => `SECRET-PAYROLL of ${user}`,
+  form: '[name=user]', login: fill('[name=user]', '[name=password]', 'button'),
+  refused: 'text=Wrong name or password',
+  before: '/login',
+  logout: (page) => page.click('text=Sign out'),
+  sessions: /^SID$/, cookies: /^$/,
+};
+
+export const applications = {
+  wordpress: {
+    page: '/wp-admin/', deep: '/wp-admin/edit.php',
+    marker: '#wp-admin-bar-logout', name: '#wp-admin-bar-my-account > a .display-name', shown: (user) => user,
+    form: '#user_login', login: fill('#user_login', '#user_pass', '#wp-submit'),
+    refused: '#login_error',
+    before: '/wp-login.php',
+    logout: async (page) => {
+      await page.hover('#wp-admin-bar-my-account');
+      await page.click('#wp-admin-bar-logout a');
+    },
+    sessions: /^wordpress(_sec|_logged_in)?_[0-9a-f]{32}$/, cookies: /^(wordpress_test_cookie|wp-settings-\d+|wp-settings-time-\d+)$/,
+  },
+  dokuwiki: {
+    page: '/doku.php?id=start', deep: '/doku.php?id=wiki:syntax',
+    marker: 'a[href*="do=logout"]', name: '.user bdi >> nth=1', shown: (user) => user,
+    form: '[name=u]', login: fill('[name=u]', '[name=p]', '#dw__login [type=submit]'),
+    refused: 'text=Sorry, username or password was wrong.',
+    before: '/doku.php?do=login',
+    logout: (page) => page.click('#dokuwiki__usertools a[href*="do=logout"]'),
+    complaints: /401.*\/lib\/exe\/taskrunner\.php/, // its background jobs hang on a picture, and are not for strangers
+    sessions: /^(DokuWiki|DW[0-9a-f]{32})$/, cookies: /^DOKU_PREFS$/,
+  },
+  django: {
+    page: '/admin/', deep: '/admin/auth/user/',
+    marker: '#user-tools', name: '#user-tools strong', shown: (user) => user,
+    form: '#id_username', login: fill('#id_username', '#id_password', '[type=submit]'),
+    refused: '.errornote',
+    after: '/accounts/login/',
+    logout: (page) => page.click('#user-tools a[href="/admin/logout/"]'),
+    sessions: /^sessionid$/, cookies: /^csrftoken$/,
+  },
+  'apache-auth': {
+    page: '/form/', deep: '/form/page2.html',
+    marker: 'text=SECRET-PAGE',
+    form: '[name=httpd_username]', login: fill('[name=httpd_username]', '[name=httpd_password]', '[type=submit]'),
+    before: '/login.html',
+    logout: (page) => page.goto('/dologout'), // it has an address and no link
+    sessions: /^lform$/, cookies: /^$/,
+  },
+  deluge: {
+    page: '/', deep: '/',
+    marker: '.x-btn:not(.x-item-disabled) .icon-logout',
+    form: '.x-window [name=password]', login: async (page, _, secret) => {
+      await page.fill('.x-window [name=password]', secret);
+      await Promise.all([page.waitForResponse('/json'), page.click('.x-window button:has-text("Login")')]);
+    },
+    refused: 'text=You entered an incorrect password',
+    inside: (page) => page.evaluate(async () => (await (await fetch('/json', {
+      method: 'POST', headers: { 'Content-Type': 'application/json' }, body: '{"method":"auth.check_session","params":[],"id":1}',
+    })).json()).result === true),
+    stays: true,
+    owed: (page) => page.goto('/mfa'), // it takes the gate's 403 for an error, and stays as it is
+    complaints: /(401|403).*\/json/, // the login without the code, and its polls after the logout
+    logout: async (page) => {
+      await page.click('.icon-logout');
+      await page.locator('.x-window [name=password]').waitFor();
+    },
+    sessions: /^_session_id$/, cookies: /^$/,
+  },
+  'promoted session': fixture,
+  'verdict one request later, by identity': { ...fixture, refused: undefined }, // it answers both alike
+  'verdict one request later, by next': { ...fixture, refused: undefined },
+  'several users in one session': fixture,
+};

@@ -1,0 +1,33 @@
+// What the walks share: Debian's Chromium, checks, and the phones.
+import { mkdirSync } from 'node:fs';
+import { chromium } from 'playwright-core';
+
+export const launch = () => chromium.launch({
+  executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
+  args: [
+    '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', 
+    '--disable-background-networking', '--disable-component-update', '--disable-sync',
+    '--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1'], // tests ask nobody else
+});
+
+let failed = 0;
+
+// check prints one line; a check that fails makes the walk end with 1.
+export function check(what, ok, more = '') {
+  console.log(`${ok ? 'ok  ' : 'FAIL'} ${what} ${ok ? '' : more}`);
+  if (!ok) failed++;
+  return ok;
+}
+
+export function end() {
+  console.log(failed ? `${failed} checks failed` : 'all checks passed');
+  process.exit(failed ? 1 : 0);
+}
+
+// phones reads what the texts say: { sent: how many, codes: { user: last code } }.
+export const phones = (address) => async () => (await fetch(address)).json();
+
+export function pictures(folder) {
+  mkdirSync(folder, { recursive: true });
+  return (name) => `${folder}/${name}.png`;
+}
