@@ -15,7 +15,6 @@ import (
 	"github.com/caddymfa/caddymfa/caddymfa/internal/gate"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/login"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/sms"
-	"github.com/caddymfa/caddymfa/caddymfa/internal/store"
 )
 
 // other is a code that is not right.
@@ -89,7 +88,7 @@ func TestAttack_E9_LockHoldsForChallengesThatAreOpen(t *testing.T) {
 }
 
 func TestAttack_E6_LockSurvivesTheProcess(t *testing.T) {
-	stores(t, func(t *testing.T, open func(t *testing.T) store.Store) {
+	stores(t, func(t *testing.T, open func(t *testing.T) backend) {
 		s := open(t)
 		w := newWorld(t, s, 1, newLegacy())
 		for range 10 {
@@ -104,7 +103,7 @@ func TestAttack_E6_LockSurvivesTheProcess(t *testing.T) {
 }
 
 func TestAttack_E3_ParallelGuessesOnThreeNodes(t *testing.T) {
-	stores(t, func(t *testing.T, open func(t *testing.T) store.Store) {
+	stores(t, func(t *testing.T, open func(t *testing.T) backend) {
 		w := newWorld(t, open(t), 3, newLegacy())
 		c := w.browser().get("/login").login("alice", "pw-a")
 		token, right := c.token(), w.phones.last(t, "alice")
@@ -128,7 +127,7 @@ func TestAttack_E3_ParallelGuessesOnThreeNodes(t *testing.T) {
 }
 
 func TestAttack_E4_OneReleaseOfFiftyRightCodes(t *testing.T) {
-	stores(t, func(t *testing.T, open func(t *testing.T) store.Store) {
+	stores(t, func(t *testing.T, open func(t *testing.T) backend) {
 		w := newWorld(t, open(t), 3, newLegacy(), func(g *gate.Gate, _ *login.Config) { g.Flow.Codes.Tries = 10 })
 		c := w.browser().get("/login").login("alice", "pw-a")
 		token, right := c.token(), w.phones.last(t, "alice")
@@ -172,7 +171,7 @@ func TestAttack_E5_UsedCodeIsDead(t *testing.T) {
 }
 
 func TestAttack_E8_I3_NoStoreCallMayFailOpen(t *testing.T) {
-	stores(t, func(t *testing.T, open func(t *testing.T) store.Store) {
+	stores(t, func(t *testing.T, open func(t *testing.T) backend) {
 		// Every call of a whole sign-in fails once, with all that follow.
 		for n := int64(1); ; n++ {
 			w := newWorld(t, open(t), 1, newLegacy())
@@ -321,7 +320,7 @@ func TestAttack_F7_F10_OwnRoutesAloneGiveNoSession(t *testing.T) {
 }
 
 func TestAttack_F3_F4_SpellingsOfANameAreOneUser(t *testing.T) {
-	stores(t, func(t *testing.T, open func(t *testing.T) store.Store) {
+	stores(t, func(t *testing.T, open func(t *testing.T) backend) {
 		// The application takes any spelling; the gate has no identity to ask, and
 		// knows people by the folded name of the request.
 		w := newWorld(t, open(t), 1, answers{func(w http.ResponseWriter, _ *http.Request) {
@@ -459,7 +458,7 @@ func TestAttack_H2_ReloadsSendOneText(t *testing.T) {
 }
 
 func TestAttack_H4_H5_SendLimitsAreSharedByNodes(t *testing.T) {
-	stores(t, func(t *testing.T, open func(t *testing.T) store.Store) {
+	stores(t, func(t *testing.T, open func(t *testing.T) backend) {
 		w := newWorld(t, open(t), 3, newLegacy())
 		for i := range 14 {
 			c := w.browser()

@@ -130,6 +130,7 @@ func (f *faulty) Now(ctx context.Context) (time.Time, error) {
 // world is an application behind gates that share a store.
 type world struct {
 	t      *testing.T
+	http2  bool // over TLS, as browsers speak it
 	store  *faulty
 	nodes  []*httptest.Server
 	app    *app
@@ -322,11 +323,28 @@ func (l *legacy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // config changes a gate before it is used.
 type config func(*gate.Gate, *login.Config)
 
-// stores gives every store that tests run over.
-func stores(t *testing.T, f func(t *testing.T, open func(t *testing.T) store.Store)) {
+// backend is what a world stands on: a store, and the protocol that its
+// clients speak.
+type backend struct {
+	store.Store
+	http2 bool
+}
+
+// stores runs a test over every store and every protocol.
+func stores(t *testing.T, f func(t *testing.T, open func(t *testing.T) backend)) {
+	t.Helper()
+	over := func(t *testing.T, open func(t *testing.T) store.Store) {
+		t.Helper()
+		for name, http2 := range map[string]bool{"HTTP1": false, "HTTP2": true} {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				f(t, func(t *testing.T) backend { return backend{open(t), http2} })
+			})
+		}
+	}
 	t.Run("embedded", func(t *testing.T) {
 		t.Parallel()
-		f(t, func(t *testing.T) store.Store {
+		over(t, func(t *testing.T) store.Store {
 			s, err := bolt.Open(filepath.Join(t.TempDir(), "mfa.db"))
 			if err != nil {
 				t.Fatal(err)
@@ -338,7 +356,7 @@ func stores(t *testing.T, f func(t *testing.T, open func(t *testing.T) store.Sto
 		t.Parallel()
 		srv := servers.Redis(t)
 		var n atomic.Int64
-		f(t, func(t *testing.T) store.Store {
+		over(t, func(t *testing.T) store.Store {
 			s, err := redis.Open(redis.Config{URLs: []string{srv.URL}, KeyPrefix: fmt.Sprintf("mfa:%d:", n.Add(1))})
 			if err != nil {
 				t.Fatal(err)
@@ -351,14 +369,14 @@ func stores(t *testing.T, f func(t *testing.T, open func(t *testing.T) store.Sto
 // each runs a test in a fresh world over every store.
 func each(t *testing.T, f func(t *testing.T, w *world), cfg ...config) {
 	t.Helper()
-	stores(t, func(t *testing.T, open func(t *testing.T) store.Store) {
+	stores(t, func(t *testing.T, open func(t *testing.T) backend) {
 		f(t, newWorld(t, open(t), 1, newLegacy(), cfg...))
 	})
 }
 
-func newWorld(t *testing.T, s store.Store, nodes int, application http.Handler, cfg ...config) *world {
+func newWorld(t *testing.T, s backend, nodes int, application http.Handler, cfg ...config) *world {
 	t.Helper()
-	w := &world{t: t, store: &faulty{Store: s}, app: &app{Handler: application}, phones: &inbox{}, events: &log{}}
+	w := &world{t: t, http2: s.http2, store: &faulty{Store: s.Store}, app: &app{Handler: application}, phones: &inbox{}, events: &log{}}
 	ring, err := keyring.New([]byte("a secret of the tests with at least 32 bytes"))
 	if err != nil {
 		t.Fatal(err)
@@ -428,14 +446,14 @@ func (w *world) node(ring *keyring.Ring, cfg []config) {
 		w.app.ServeHTTP(rw, r)
 		return nil
 	}
-	srv := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		orig := *r.URL
 		client := r.Header.Get("X-Test-Client")
 		if client == "" {
 			client = "192.0.2.1"
 		}
 		in := gate.Input{
-			Method: r.Method, URL: &orig, ClientIP: client, Secure: r.Header.Get("X-Test-TLS") != "",
+			Method: r.Method, URL: &orig, ClientIP: client, Secure: r.TLS != nil,
 			Announce: func(session.Level, string, time.Time) {}, NoLog: func() {},
 		}
 		if _, err := g.Serve(rw, r, in, next); err != nil {
@@ -443,9 +461,19 @@ func (w *world) node(ring *keyring.Ring, cfg []config) {
 			rw.WriteHeader(http.StatusBadGateway)
 		}
 	}))
+	if srv.EnableHTTP2 = w.http2; w.http2 {
+		srv.StartTLS()
+	} else {
+		srv.Start()
+	}
 	t.Cleanup(srv.Close)
+	tr := srv.Client().Transport.(*http.Transport) //nolint:forcetypeassert // it is httptest's
+	tr.DisableKeepAlives, tr.DisableCompression = !w.http2, true
 	w.nodes = append(w.nodes, srv)
 }
+
+// cookie is the name of the gate's cookie.
+func (w *world) cookie() string { return session.NewCookie("").Name(w.http2) }
 
 func entry(t *testing.T, q match.Request) *match.Entry {
 	t.Helper()
@@ -502,8 +530,7 @@ func (c *client) do(method, target, body string, head ...string) *client {
 	for k, v := range c.cookies {
 		req.AddCookie(&http.Cookie{Name: k, Value: v})
 	}
-	tr := &http.Transport{DisableKeepAlives: true, DisableCompression: true}
-	res, err := tr.RoundTrip(req)
+	res, err := c.w.nodes[c.node].Client().Transport.RoundTrip(req)
 	if err != nil && len(body) > 1<<20 && !strings.Contains(err.Error(), "EOF") {
 		// The gate has answered and closed before the whole body was sent.
 		c.status, c.body = http.StatusRequestEntityTooLarge, ""
@@ -513,6 +540,9 @@ func (c *client) do(method, target, body string, head ...string) *client {
 		t.Fatalf("%s %s: %v", method, target, err)
 	}
 	defer func() { _ = res.Body.Close() }()
+	if want := map[bool]int{false: 1, true: 2}[c.w.http2]; res.ProtoMajor != want {
+		t.Fatalf("%s %s went over %s", method, target, res.Proto)
+	}
 	b, err := io.ReadAll(res.Body)
 	if err != nil {
 		t.Fatalf("%s %s: %v", method, target, err)
@@ -527,6 +557,9 @@ func (c *client) do(method, target, body string, head ...string) *client {
 	}
 	return c
 }
+
+// handle is the gate's cookie.
+func (c *client) handle() string { return c.cookies[c.w.cookie()] }
 
 func (c *client) get(target string, head ...string) *client {
 	c.w.t.Helper()

@@ -15,13 +15,13 @@ import (
 	"github.com/caddymfa/caddymfa/caddymfa/internal/gate"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/login"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/match"
-	"github.com/caddymfa/caddymfa/caddymfa/internal/store"
+	"github.com/caddymfa/caddymfa/caddymfa/internal/session"
 )
 
 func TestPasswordAndCodeGetIn(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		c := w.browser().signIn("alice")
-		if len(c.cookies) != 1 || c.cookies["mfa"] == "" {
+		if len(c.cookies) != 1 || c.handle() == "" {
 			t.Fatalf("the browser holds %v", c.cookies)
 		}
 		if w.phones.count() != 1 {
@@ -47,7 +47,7 @@ func TestAttack_A2_NothingOfAPendingLoginOpens(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		c := w.browser().get("/login")
 		c.login("alice", "pw-a")
-		token, handle := c.token(), c.cookies["mfa"]
+		token, handle := c.token(), c.handle()
 		for _, v := range []string{token, handle, "upstream-session-1"} {
 			for _, head := range [][]string{{"Authorization", "Bearer " + v}, {"X-Token", v}, {"Cookie", "SID=" + v}} {
 				d := w.browser()
@@ -87,7 +87,7 @@ func withCookie(_ *gate.Gate, c *login.Config) {
 }
 
 func TestAttack_A3_RememberMeIsWithheldAndWorthless(t *testing.T) {
-	stores(t, func(t *testing.T, open func(t *testing.T) store.Store) {
+	stores(t, func(t *testing.T, open func(t *testing.T) backend) {
 		w := newWorld(t, open(t), 1, answers{func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Add("Set-Cookie", "OK=1; Path=/")
 			w.Header().Add("Set-Cookie", "remember_me=long-lived; Max-Age=31536000; Path=/")
@@ -114,7 +114,7 @@ func TestAttack_A3_RememberMeIsWithheldAndWorthless(t *testing.T) {
 }
 
 func TestAttack_A4_A5_EarlyHintsAndTrailersAreSwallowed(t *testing.T) {
-	stores(t, func(t *testing.T, open func(t *testing.T) store.Store) {
+	stores(t, func(t *testing.T, open func(t *testing.T) backend) {
 		w := newWorld(t, open(t), 1, answers{func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Set-Cookie", "EARLY=secret-1")
 			w.WriteHeader(http.StatusEarlyHints)
@@ -143,7 +143,7 @@ func TestAttack_A4_A5_EarlyHintsAndTrailersAreSwallowed(t *testing.T) {
 }
 
 func TestAttack_A5_TrailersOfAnyAnswerBringNoCookie(t *testing.T) {
-	stores(t, func(t *testing.T, open func(t *testing.T) store.Store) {
+	stores(t, func(t *testing.T, open func(t *testing.T) backend) {
 		l := newLegacy()
 		w := newWorld(t, open(t), 1, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if r.URL.Path == "/trailing" {
@@ -157,8 +157,8 @@ func TestAttack_A5_TrailersOfAnyAnswerBringNoCookie(t *testing.T) {
 		}))
 		c := w.browser().signIn("alice")
 		req, _ := http.NewRequest(http.MethodGet, w.nodes[0].URL+"/trailing", nil)
-		req.AddCookie(&http.Cookie{Name: "mfa", Value: c.cookies["mfa"]})
-		res, err := http.DefaultTransport.RoundTrip(req)
+		req.AddCookie(&http.Cookie{Name: w.cookie(), Value: c.handle()})
+		res, err := w.nodes[0].Client().Transport.RoundTrip(req)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -234,7 +234,7 @@ func (k keeper) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func TestAttack_J2_SeveralUsersInOneSessionAreKeptApart(t *testing.T) {
-	stores(t, func(t *testing.T, open func(t *testing.T) store.Store) {
+	stores(t, func(t *testing.T, open func(t *testing.T) backend) {
 		w := newWorld(t, open(t), 1, keeper{newLegacy()})
 		c := w.browser().signIn("alice")
 		c.login("bob", "pw-b")
@@ -265,7 +265,7 @@ func TestAttack_A10_J9_VerdictOneRequestLater(t *testing.T) {
 		c.User = &login.User{Source: login.Constant, Name: "alice"}
 		c.Success = [][]match.Condition{{{Status: []int{302}}, {Next: &match.Following{Status: []int{200}, Body: marker}}}}
 	}
-	stores(t, func(t *testing.T, open func(t *testing.T) store.Store) {
+	stores(t, func(t *testing.T, open func(t *testing.T) backend) {
 		for name, cfg := range map[string][]config{"identity": nil, "next": {next}} {
 			w := newWorld(t, open(t), 1, same(newLegacy()), cfg...)
 			c := w.browser()
@@ -357,7 +357,7 @@ func TestAttack_A15_UnreadableAnswersFailClosed(t *testing.T) {
 		_ = z.Close()
 		return b.String()
 	}
-	stores(t, func(t *testing.T, open func(t *testing.T) store.Store) {
+	stores(t, func(t *testing.T, open func(t *testing.T) backend) {
 		for name, tc := range map[string]struct {
 			encoding, body string
 			want           int
@@ -439,7 +439,7 @@ func TestAttack_J6_SideDoorIsTrapped(t *testing.T) {
 }
 
 func TestAttack_J6_FailedLoginThatLogsSomebodyInIsTrapped(t *testing.T) {
-	stores(t, func(t *testing.T, open func(t *testing.T) store.Store) {
+	stores(t, func(t *testing.T, open func(t *testing.T) backend) {
 		// The rule takes this for a wrong password; the application has let
 		// somebody in by another of its ways.
 		w := newWorld(t, open(t), 1, answers{func(w http.ResponseWriter, _ *http.Request) {
@@ -479,7 +479,7 @@ func TestAttack_J6_DenyIsShutForEverybody(t *testing.T) {
 }
 
 func TestAttack_J11_DoubleClickIsOneChallenge(t *testing.T) {
-	stores(t, func(t *testing.T, open func(t *testing.T) store.Store) {
+	stores(t, func(t *testing.T, open func(t *testing.T) backend) {
 		l := newLegacy()
 		w := newWorld(t, open(t), 1, answers{func(w http.ResponseWriter, r *http.Request) {
 			time.Sleep(150 * time.Millisecond)
@@ -515,28 +515,29 @@ func TestAttack_J13_F8_HandleOfOneGateOpensNoOther(t *testing.T) {
 		if c.get("/home", "Host", "other.example"); strings.Contains(c.body, marker) {
 			t.Fatal("another host opens")
 		}
-		h := c.cookies["mfa"]
+		h := c.handle()
 		for name, bad := range map[string]string{
 			"cut": h[:len(h)-1], "padded": h + "A", "empty": "", "prefix": "2" + h[1:], "twice": h + h, "case": strings.ToLower(h),
 		} {
 			d := w.browser()
-			d.cookies["mfa"] = bad
+			d.cookies[w.cookie()] = bad
 			if d.get("/home"); strings.Contains(d.body, marker) || d.status >= 500 {
 				t.Errorf("%s: %d", name, d.status)
 			}
 		}
 		d := w.browser()
-		if d.get("/home", "Cookie", "mfa="+h+"; mfa="+h); strings.Contains(d.body, marker) {
+		if d.get("/home", "Cookie", w.cookie()+"="+h+"; "+w.cookie()+"="+h); strings.Contains(d.body, marker) {
 			t.Error("two handles open")
 		}
-		if d.get("/home", "Cookie", "mfa="+h, "X-Test-TLS", "1"); strings.Contains(d.body, marker) {
-			t.Error("the plain cookie is read over TLS")
+		name := session.NewCookie("").Name(!w.http2)
+		if d.get("/home", "Cookie", name+"="+h); strings.Contains(d.body, marker) {
+			t.Errorf("%s is read over TLS %t: a neighbour without TLS could plant it", name, w.http2)
 		}
 	})
 }
 
 func TestAttack_J14_RotatingCookiesOverTwoNodes(t *testing.T) {
-	stores(t, func(t *testing.T, open func(t *testing.T) store.Store) {
+	stores(t, func(t *testing.T, open func(t *testing.T) backend) {
 		l, n := newLegacy(), 0
 		w := newWorld(t, open(t), 2, http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 			if r.URL.Path == "/spin" {
@@ -588,7 +589,7 @@ func TestAttack_J18_SameUserAgainNeedsNoNewCode(t *testing.T) {
 }
 
 func TestAttack_I7_RevocationReachesAllNodesWithinASecond(t *testing.T) {
-	stores(t, func(t *testing.T, open func(t *testing.T) store.Store) {
+	stores(t, func(t *testing.T, open func(t *testing.T) backend) {
 		w := newWorld(t, open(t), 2, newLegacy())
 		c := w.browser().signIn("alice")
 		other := c.copy()
