@@ -388,13 +388,15 @@ func (h *Handler) compilePolicy(g *gate.Gate, app *App) error {
 // request: a replacer, variables, the client's address.
 func prepare(parent, own *http.Request, w http.ResponseWriter) *http.Request {
 	s, _ := parent.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
-	return caddyhttp.PrepareRequest(own, caddy.NewReplacer(), w, s)
+	repl := caddy.NewReplacer()
+	blank(repl)
+	return caddyhttp.PrepareRequest(own, repl, w, s)
 }
 
 // ServeHTTP runs the gate.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	repl := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer) //nolint:forcetypeassert // the server sets it
-	repl.Delete("http.auth.user.id")
+	blank(repl)
 	in := gate.Input{
 		Method: r.Method, URL: r.URL, Secure: secure(r),
 		Announce: func(level session.Level, user string, at time.Time) { announce(repl, level, user, at) },
@@ -409,6 +411,15 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		extra.Set(zap.String("mfa", string(reason)))
 	}
 	return err
+}
+
+// blank empties what announce sets. A placeholder that is not set stays as it is
+// written: `header_up Remote-User {http.auth.user.id}` would name a user of that
+// name. What another handler has said of the user ends here.
+func blank(repl *caddy.Replacer) {
+	for _, name := range []string{"http.auth.user.id", "http.auth.candidate.id", "http.mfa.level", "http.mfa.verified_at"} {
+		repl.Set(name, "")
+	}
 }
 
 func announce(repl *caddy.Replacer, level session.Level, user string, at time.Time) {

@@ -145,18 +145,18 @@ func (s *Stream) Write(b []byte) (int, error) {
 	return len(b), s.fr.WriteData(1, false, b)
 }
 
-// Wait reads until what has arrived holds want, or the stream ends, and gives
-// what has arrived and whether the stream has ended.
-func (s *Stream) Wait(want string, limit time.Duration) (got string, ended bool) {
-	_ = s.conn.SetDeadline(time.Now().Add(limit))
-	for !s.end && (want == "" || !bytes.Contains(s.data.Bytes(), []byte(want))) {
+// Read gives what the server sends on the stream.
+func (s *Stream) Read(b []byte) (int, error) {
+	for s.data.Len() == 0 {
+		if s.end {
+			return 0, io.EOF
+		}
 		if err := s.read(); err != nil {
-			var slow net.Error
-			if errors.As(err, &slow) && slow.Timeout() {
-				break
-			}
-			s.end = true
+			return 0, err
 		}
 	}
-	return s.data.String(), s.end
+	return s.data.Read(b)
 }
+
+// Close closes the connection.
+func (s *Stream) Close() error { return s.conn.Close() }

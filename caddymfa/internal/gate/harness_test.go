@@ -8,6 +8,8 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httptrace"
+	"net/textproto"
 	"net/url"
 	"path/filepath"
 	"regexp"
@@ -493,6 +495,9 @@ type client struct {
 	status  int
 	head    http.Header
 	body    string
+	// beside is what came with the answer and is easily overlooked: informational
+	// answers (1xx) before it, trailers behind it.
+	beside string
 }
 
 var addresses atomic.Int64
@@ -530,6 +535,11 @@ func (c *client) do(method, target, body string, head ...string) *client {
 	for k, v := range c.cookies {
 		req.AddCookie(&http.Cookie{Name: k, Value: v})
 	}
+	early := ""
+	req = req.WithContext(httptrace.WithClientTrace(req.Context(), &httptrace.ClientTrace{Got1xxResponse: func(code int, h textproto.MIMEHeader) error {
+		early += fmt.Sprint(code, h)
+		return nil
+	}}))
 	res, err := c.w.nodes[c.node].Client().Transport.RoundTrip(req)
 	if err != nil && len(body) > 1<<20 && !strings.Contains(err.Error(), "EOF") {
 		// The gate has answered and closed before the whole body was sent.
@@ -547,7 +557,10 @@ func (c *client) do(method, target, body string, head ...string) *client {
 	if err != nil {
 		t.Fatalf("%s %s: %v", method, target, err)
 	}
-	c.status, c.head, c.body = res.StatusCode, res.Header, string(b)
+	c.status, c.head, c.body, c.beside = res.StatusCode, res.Header, string(b), early
+	if len(res.Trailer) > 0 {
+		c.beside += fmt.Sprint(res.Trailer)
+	}
 	for _, k := range res.Cookies() {
 		if k.MaxAge < 0 {
 			delete(c.cookies, k.Name)

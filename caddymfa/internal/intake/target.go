@@ -186,23 +186,3 @@ func CheckTarget(r *http.Request) error {
 func text(s string) bool {
 	return utf8.ValidString(s) && !strings.ContainsFunc(s, func(c rune) bool { return c < ' ' && c != '\t' || c == 0x7f })
 }
-
-// StripOverrides takes away what makes an application see another method.
-func StripOverrides(h http.Header) {
-	for _, name := range []string{"X-Http-Method-Override", "X-Http-Method", "X-Method-Override"} {
-		delete(h, name)
-	}
-}
-
-// StripRoutingHeaders takes away what makes an application see another address
-// than the one that was decided on (attack C7).
-func StripRoutingHeaders(h http.Header) {
-	for _, name := range routing {
-		delete(h, name)
-	}
-}
-
-var routing = []string{
-	"X-Original-Url", "X-Rewrite-Url", "X-Original-Uri", "X-Original-Host", "X-Original-Method", "X-Forwarded-Uri", "X-Forwarded-Path",
-	"X-Forwarded-Prefix", "X-Forwarded-Method", "X-Script-Name", "X-Forwarded-Server", "X-Host", "X-Http-Destinationurl",
-}
