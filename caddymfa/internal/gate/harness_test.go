@@ -57,6 +57,7 @@ type faulty struct {
 
 	mu      sync.Mutex
 	written strings.Builder
+	put     map[string]store.Options // of the last record of every key
 }
 
 // dump is everything that was ever written, keys and values.
@@ -96,6 +97,12 @@ func (f *faulty) Put(ctx context.Context, k string, b []byte, v uint64, o store.
 		return 0, err
 	}
 	f.note(k, string(b))
+	f.mu.Lock()
+	if f.put == nil {
+		f.put = map[string]store.Options{}
+	}
+	f.put[k] = o
+	f.mu.Unlock()
 	return f.Store.Put(ctx, k, b, v, o)
 }
 

@@ -137,11 +137,22 @@ func TestAttack_C7_C8_C9_D5_MethodsAndHeadersDoNotHelp(t *testing.T) {
 				t.Errorf("%s: %d", method, c.status)
 			}
 		}
+		for _, target := range []string{"/home?_method=GET", "/home?_method=OPTIONS", "/home?x-http-method-override=GET"} {
+			if c := w.browser().post(target, url.Values{"_method": {"GET"}}); c.status < 400 {
+				t.Errorf("%s: %d", target, c.status)
+			}
+		}
+		if status := raw(t, w, "CONNECT", "/home"); status == http.StatusOK || status >= 500 {
+			t.Errorf("CONNECT: %d", status)
+		}
 		for _, head := range [][]string{
 			{"X-Original-URL", "/public/x"},
 			{"X-Rewrite-URL", "/public/x"},
 			{"X-Forwarded-Uri", "/public/x"},
+			{"X-Script-Name", "/public"},
 			{"X-HTTP-Method-Override", "GET"},
+			{"X-HTTP-Method", "GET"},
+			{"X-Method-Override", "GET"},
 			{"User-Agent", "Googlebot"},
 			{"User-Agent", ""},
 			{"X-Forwarded-For", "127.0.0.1"},
@@ -160,9 +171,15 @@ func TestAttack_C7_C8_C9_D5_MethodsAndHeadersDoNotHelp(t *testing.T) {
 		if n := len(w.app.requests()); n != before {
 			t.Errorf("the application saw %v", w.app.requests()[before:])
 		}
+		w.browser().do(http.MethodGet, "/public/x", "", "X-HTTP-Method-Override", "DELETE", "X-HTTP-Method", "DELETE", "X-Method-Override", "DELETE")
+		for _, name := range []string{"X-Http-Method-Override", "X-Http-Method", "X-Method-Override"} {
+			if v := w.app.head().Values(name); len(v) > 0 {
+				t.Errorf("%s reached the application before the code: %v", name, v)
+			}
+		}
 		c := w.browser().signIn("alice")
-		c.get("/home", "X-Original-URL", "/admin", "X-Rewrite-URL", "/admin", "X-Script-Name", "/x", "X-Forwarded-Prefix", "/y")
-		for _, name := range []string{"X-Original-Url", "X-Rewrite-Url", "X-Script-Name", "X-Forwarded-Prefix"} {
+		c.get("/home", "X-Forwarded-Uri", "/admin", "X-Original-URL", "/admin", "X-Rewrite-URL", "/admin", "X-Script-Name", "/x", "X-Forwarded-Prefix", "/y")
+		for _, name := range []string{"X-Original-Url", "X-Rewrite-Url", "X-Forwarded-Uri", "X-Script-Name", "X-Forwarded-Prefix"} {
 			if v := w.app.head().Values(name); len(v) > 0 {
 				t.Errorf("%s reached the application: %v", name, v)
 			}
@@ -220,6 +237,25 @@ func TestAttack_D7_EventsAndPagesHideSecrets(t *testing.T) {
 		if strings.Contains(w.events.String(), c.token()) {
 			t.Error("the token is in an event")
 		}
+	})
+}
+
+func TestAttack_D6_RedirectsNameNoHost(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		forged := []string{"X-Forwarded-Host", "evil.example", "X-Forwarded-Proto", "gopher", "X-Forwarded-Port", "81", "Forwarded", "host=evil.example;proto=http"}
+		c := w.browser()
+		c.get("/home", forged...)
+		where := []string{c.head.Get("Location")}
+		c.post("/login", url.Values{"user": {"alice"}, "password": {"pw-a"}}, forged...)
+		where = append(where, c.head.Get("Location"))
+		c.post("/mfa/verify", url.Values{"otp": {w.phones.last(t, "alice")}, "secondfactorauthenticationtoken": {c.token()}}, forged...)
+		where = append(where, c.head.Get("Location"))
+		for _, to := range where {
+			if !strings.HasPrefix(to, "/") || strings.HasPrefix(to, "//") {
+				t.Errorf("redirected to %q", to)
+			}
+		}
+		c.in("alice")
 	})
 }
 

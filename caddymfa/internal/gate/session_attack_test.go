@@ -335,6 +335,41 @@ func TestAttack_A13_SessionIDInThePathIsNoKey(t *testing.T) {
 	})
 }
 
+func TestAttack_A13_SessionIDInALocationStaysHere(t *testing.T) {
+	stores(t, func(t *testing.T, open func(t *testing.T) backend) {
+		l := newLegacy()
+		w := newWorld(t, open(t), 1, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			switch {
+			case r.Method == http.MethodPost && r.PostFormValue("password") == "pw-a":
+				http.SetCookie(w, &http.Cookie{Name: "OK", Value: "1", Path: "/"})
+				http.Redirect(w, r, "/home;jsessionid=secret-id?a=1#b", http.StatusFound)
+			case r.Method == http.MethodPost, strings.HasPrefix(r.URL.Path, "/public/"), r.URL.Path == "/moved":
+				http.Redirect(w, r, "/login;JSESSIONID=secret-id", http.StatusFound)
+			default:
+				l.ServeHTTP(w, r)
+			}
+		}), withCookie)
+		c := w.browser()
+		for name, step := range map[string]func(){
+			"a public path": func() { c.get("/public/x") }, "a wrong password": func() { c.login("alice", "wrong") },
+		} {
+			if step(); c.head.Get("Location") != "/login" {
+				t.Errorf("%s leads to %q", name, c.head.Get("Location"))
+			}
+		}
+		c.get("/login").login("alice", "pw-a")
+		if strings.Contains(fmt.Sprint(c.head, c.body), "secret-id") {
+			t.Fatalf("before the code: %v", c.head)
+		}
+		if c.code(w.phones.last(t, "alice")); c.head.Get("Location") != "/home?a=1#b" {
+			t.Errorf("the code leads to %q", c.head.Get("Location"))
+		}
+		if c.get("/moved"); c.head.Get("Location") != "/login" {
+			t.Errorf("verified: %d %q", c.status, c.head.Get("Location"))
+		}
+	})
+}
+
 func TestAttack_A14_J10_CookiesFromBeforeTheGateAreWorthless(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		l := w.app.Handler.(*legacy)
@@ -374,12 +409,23 @@ func TestAttack_A15_UnreadableAnswersFailClosed(t *testing.T) {
 			"huge":            {"", strings.Repeat("x", 1<<20), http.StatusBadGateway},
 			"cut off":         {"cut", "", http.StatusBadGateway},
 			"protocol switch": {"101", "", http.StatusBadGateway},
+			"half an answer":  {"half", "", http.StatusBadGateway},
+			"in many pieces":  {"pieces", "", http.StatusSeeOther},
 		} {
 			w := newWorld(t, open(t), 1, answers{func(w http.ResponseWriter, _ *http.Request) {
 				w.Header().Set("Set-Cookie", "OK=1; Path=/")
 				switch tc.encoding {
 				case "cut":
 					panic(http.ErrAbortHandler)
+				case "half":
+					_, _ = io.WriteString(w, "welcome")
+					panic(http.ErrAbortHandler)
+				case "pieces":
+					for range 100 {
+						_, _ = io.WriteString(w, "welcome")
+						_ = http.NewResponseController(w).Flush()
+					}
+					return
 				case "101":
 					w.WriteHeader(http.StatusSwitchingProtocols)
 					return
@@ -409,6 +455,13 @@ func TestAttack_A7_StoreHoldsNothingReadable(t *testing.T) {
 		for _, secret := range []string{"upstream-session", "pw-a", "pw-b", w.phones.last(t, "alice"), numbers["alice"], numbers["alice"][3:], "LOGIN-PAGE"} {
 			if strings.Contains(written, secret) {
 				t.Errorf("%q is readable in the store", secret)
+			}
+		}
+		w.store.mu.Lock()
+		defer w.store.mu.Unlock()
+		for k, o := range w.store.put {
+			if (k[0] == 's' || k[0] == 'd') && (o.TTL <= 0 || o.TTL > 12*time.Hour) {
+				t.Errorf("%.8s… stays for %s", k, o.TTL)
 			}
 		}
 	})
@@ -460,10 +513,10 @@ func TestAttack_J6_FailedLoginThatLogsSomebodyInIsTrapped(t *testing.T) {
 	})
 }
 
-func TestAttack_J6_DenyIsShutForEverybody(t *testing.T) {
+func TestAttack_J6_C2_DenyIsShutForEverybodyInEverySpelling(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		c := w.browser().signIn("alice")
-		for _, path := range []string{"/side-door", "//side-door", "/SIDE-DOOR", "/side%2ddoor", "/x/../side-door", "/side-door/", "/side-door;x", "/side-door%00"} {
+		for _, path := range []string{"/side-door", "//side-door", "/SIDE-DOOR", "/side%2ddoor", "/x/../side-door", "/side-door/", "/side-door;x", "/side-door%00", "/SIDE-DOOR%2Fpanel", "/Side%2DDoor%2fpanel"} {
 			if c.get(path); c.status != http.StatusForbidden && c.status != http.StatusBadRequest {
 				t.Errorf("%s: %d %s", path, c.status, c.body)
 			}

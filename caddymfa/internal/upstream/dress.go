@@ -42,6 +42,19 @@ func Dress(r *http.Request, cookies string, credentials []string, upgrade bool) 
 	}
 }
 
+// CutLocation takes the application's session id out of the address of a
+// redirect: the jar carries it (attack A13).
+func CutLocation(h http.Header) {
+	to := h.Get("Location")
+	end := strings.IndexAny(to, "?#")
+	if end < 0 {
+		end = len(to)
+	}
+	if path, id := intake.CutSession(to[:end]); id != "" || path != to[:end] {
+		h.Set("Location", path+to[end:])
+	}
+}
+
 // protocol is where net/http keeps the pseudo-field.
 const protocol = ":protocol"
 
