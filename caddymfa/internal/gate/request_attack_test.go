@@ -108,6 +108,23 @@ func TestPublicPathsPassWithoutCookiesAndCredentials(t *testing.T) {
 	})
 }
 
+func TestAttack_C5_J4_TargetsThatAreReadInTwoWaysAreNotForwarded(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		before := len(w.app.requests())
+		for _, target := range []string{
+			"/public/x#y", "/public/x?a=1#b", "/login#x", "/public/x?a=1;b=2", "/login?next=1;user=alice", "/a.css?x=%zz", "/public/x?a=%00", "/public/x?a=%01",
+			"/public/x?a=%ff", "/public/x?" + strings.Repeat("a&", 300), "/public/x?" + strings.Repeat("a", 9000),
+		} {
+			if status := raw(t, w, "GET", target); status != http.StatusBadRequest && status != 0 {
+				t.Errorf("%.40s: %d", target, status)
+			}
+		}
+		if n := len(w.app.requests()); n != before {
+			t.Errorf("the application saw %.200v", w.app.requests()[before:])
+		}
+	})
+}
+
 func TestAttack_C2_HostSpellingsAreOneSite(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		c := w.browser().signIn("alice")
