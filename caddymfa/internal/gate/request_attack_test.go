@@ -3,6 +3,7 @@ package gate_test
 import (
 	"errors"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
@@ -11,6 +12,8 @@ import (
 	"github.com/caddymfa/caddymfa/caddymfa/internal/event"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/gate"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/login"
+	"github.com/caddymfa/caddymfa/caddymfa/internal/match"
+	"github.com/caddymfa/caddymfa/caddymfa/internal/session"
 	"github.com/caddymfa/caddymfa/test/wire"
 )
 
@@ -347,6 +350,33 @@ func TestAttack_B5_D8_UpgradesNeedProofAndEndWithIt(t *testing.T) {
 			}
 			_ = res.Body.Close()
 		}
+	})
+}
+
+func TestAttack_B5_ExtendedConnectNeedsProof(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		for _, major := range []int{2, 3} { // where net/http and quic-go keep the protocol
+			for _, path := range []string{"/public/socket", "/login", "/a.css", "/home"} {
+				r := httptest.NewRequest(http.MethodConnect, "https://127.0.0.1"+path, nil)
+				r.ProtoMajor, r.URL.Path = major, path
+				if major == 2 {
+					r.Header.Set(":protocol", "websocket")
+				} else {
+					r.Proto = "websocket"
+				}
+				in := gate.Input{Method: r.Method, URL: r.URL, ClientIP: "192.0.2.1", Secure: true, Announce: func(session.Level, string, time.Time) {}, NoLog: func() {}}
+				rw := httptest.NewRecorder()
+				_, err := w.gates[0].Serve(rw, r, in, func(http.ResponseWriter, *http.Request) error {
+					t.Errorf("HTTP/%d: %s reached the application", major, path)
+					return nil
+				})
+				if err != nil || rw.Code < 300 {
+					t.Errorf("HTTP/%d: %s: %d, %v", major, path, rw.Code, err)
+				}
+			}
+		}
+	}, func(g *gate.Gate, _ *login.Config) {
+		g.Public = []*match.Entry{entry(t, match.Request{Methods: []string{"*"}, Paths: []string{"/public/*"}})}
 	})
 }
 
