@@ -142,6 +142,47 @@ func TestValidateAndReloadBesideARunningServer(t *testing.T) {
 	g.browser(t).get("/").mustNotHave(demoapp.Marker)
 }
 
+func TestAttack_I1_BrokenConfigurationsAreRefusedAndTheOldOneStays(t *testing.T) {
+	g, _ := demo(t, directoryBlock, "")
+	bin, err := binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := g.browser(t)
+	b.password("alice", alicePassword).code(g.phones.last(t, alicePhone)).mustHave(demoapp.Marker)
+	text, err := os.ReadFile(g.config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, change := range map[string][2]string{
+		"missing directory":   {"directory file", "directory file /no"},
+		"broken directory":    {"directory file " + g.dir + "/numbers", "directory file " + g.config},
+		"missing secret":      {"countries", "secret {file./no/such/file}\n\t\tcountries"},
+		"short secret":        {"countries", "secret short\n\t\tcountries"},
+		"unknown preset":      {"app \"Payroll\"", "preset nothing"},
+		"no sender":           {"sms webhook " + g.phones.URL, ""},
+		"store in a file":     {"store embedded " + g.dir, "store embedded " + g.config},
+		"store with no place": {"store embedded " + g.dir, "store embedded /proc/no/such/place"},
+		"bad expression":      {"([^<]+)", "("},
+		"no login":            {"login form {\n\t\t\tpath /login\n", "login form {\n"},
+		"path for the gate":   {"\tmfa {\n\n", "\tmfa /admin/* {\n\n"},
+	} {
+		broken := strings.Replace(string(text), change[0], change[1], 1)
+		if broken == string(text) {
+			t.Fatalf("%s: nothing was changed in\n%s", name, text)
+		}
+		if err := os.WriteFile(g.config, []byte(broken), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		cmd := exec.Command(bin, "reload", "--config", g.config, "--adapter", "caddyfile", "--address", "unix/"+filepath.Join(g.dir, "admin.sock"))
+		if err := cmd.Run(); err == nil {
+			t.Errorf("%s: it was loaded", name)
+		}
+		g.browser(t).get("/").mustNotHave(demoapp.Marker)
+	}
+	b.get("/").mustHave(demoapp.Marker)
+}
+
 func TestSecondProcessIsToldWhatToDo(t *testing.T) {
 	g, _ := demo(t, directoryBlock, "")
 	bin, _ := binary()

@@ -540,7 +540,7 @@ func TestAttack_H2_ReloadsSendOneText(t *testing.T) {
 	})
 }
 
-func TestAttack_H4_H5_SendLimitsAreSharedByNodes(t *testing.T) {
+func TestAttack_H4_SendLimitsAreSharedByNodes(t *testing.T) {
 	stores(t, func(t *testing.T, open func(t *testing.T) backend) {
 		w := newWorld(t, open(t), 3, newLegacy())
 		for i := range 14 {

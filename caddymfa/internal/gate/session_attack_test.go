@@ -120,6 +120,7 @@ func TestAttack_A4_A5_EarlyHintsAndTrailersAreSwallowed(t *testing.T) {
 			w.WriteHeader(http.StatusEarlyHints)
 			w.Header().Set("Set-Cookie", "OK=1; Path=/")
 			w.Header().Set("Trailer", "Set-Cookie, X-Token")
+			w.Header().Set(http.TrailerPrefix+"X-Before", "secret-6")
 			w.WriteHeader(http.StatusOK)
 			_, _ = io.WriteString(w, "welcome secret-2")
 			w.Header().Set("Set-Cookie", "LATE=secret-3")
@@ -137,7 +138,7 @@ func TestAttack_A4_A5_EarlyHintsAndTrailersAreSwallowed(t *testing.T) {
 		if !strings.Contains(all, "welcome") {
 			t.Fatalf("%d %s", c.status, all)
 		}
-		for _, bad := range []string{"secret-1", "secret-3", "secret-4", "secret-5"} {
+		for _, bad := range []string{"secret-1", "secret-3", "secret-4", "secret-5", "secret-6"} {
 			if strings.Contains(all, bad) {
 				t.Errorf("%s left: %s", bad, all)
 			}

@@ -17,8 +17,6 @@ import (
 	"github.com/caddymfa/caddymfa/caddymfa/internal/jar"
 )
 
-func text(s string) *string { return &s }
-
 func TestPathsThatCouldNeverMatchAreRefused(t *testing.T) {
 	for _, p := range []string{"", "x", "/x?y=1", "/x#y", "/%61", "/a\\b", "/a;b", "//x", "/a/../b", "/a/./b", "/{host}", "/[", "/a[b*c*"} {
 		if _, err := ParsePath(p); err == nil {
@@ -127,8 +125,14 @@ func TestNextIsNoVerdictWhenItFails(t *testing.T) {
 
 func TestAttack_J9_WeakConditionsAreNotSound(t *testing.T) {
 	for _, c := range []Condition{
-		{Status: []int{302}}, {Location: "/home"}, {CookieChanged: "sid"}, {Next: &Following{Status: []int{200}}},
-		{Cookie: &Pair{Name: "x"}, Not: true}, {Body: "wrong", Not: true}, {JSON: &Pair{Name: "x"}, Not: true}, {Header: &Pair{Name: "x"}, Not: true},
+		{Status: []int{302}},
+		{Location: "/home"},
+		{CookieChanged: "sid"},
+		{Next: &Following{Status: []int{200}}},
+		{Cookie: &Pair{Name: "x"}, Not: true},
+		{Body: "wrong", Not: true},
+		{JSON: &Pair{Name: "x"}, Not: true},
+		{Header: &Pair{Name: "x"}, Not: true},
 	} {
 		if c.Sound() {
 			t.Errorf("%+v proves a login", c)
@@ -184,7 +188,7 @@ func TestAttack_C6_FirstMatchIsTheReferences(t *testing.T) {
 				Paths:   rapid.SliceOfN(rapid.SampledFrom([]string{"/", "/a", "/A/b", "/a/*", "/ab*", "*.css", "*/b", "/b/", "/*"}), 1, 3).Draw(t, "paths"),
 			}
 			for _, name := range rapid.SliceOfNDistinct(rapid.SampledFrom([]string{"x", "y"}), 0, 2, rapid.ID[string]).Draw(t, "query") {
-				q.Query = append(q.Query, Param{name, rapid.SampledFrom([]*string{nil, text(""), text("1"), text("2")}).Draw(t, "value")})
+				q.Query = append(q.Query, Param{name, rapid.SampledFrom([]*string{nil, new(""), new("1"), new("2")}).Draw(t, "value")})
 			}
 			e, err := q.Compile()
 			if err != nil {
@@ -222,7 +226,7 @@ func TestPropertyLooseCoversStrict(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		q := Request{Paths: []string{"/*"}}
 		for _, name := range rapid.SliceOfN(rapid.SampledFrom([]string{"x", "y.z", "Q"}), 0, 2).Draw(t, "names") {
-			q.Query = append(q.Query, Param{name, rapid.SampledFrom([]*string{nil, text("1"), text("On")}).Draw(t, "value")})
+			q.Query = append(q.Query, Param{name, rapid.SampledFrom([]*string{nil, new("1"), new("On")}).Draw(t, "value")})
 		}
 		e, err := q.Compile()
 		if err != nil {
