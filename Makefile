@@ -1,6 +1,6 @@
 # make demo   the old-fashioned demo application behind the gate
 # make test   everything: installs what the tests need, lints, tests
-.PHONY: build demo test deps unit e2e fuzz lint xcaddy bench clean
+.PHONY: build demo test deps unit e2e fuzz vuln lint xcaddy bench clean
 
 CADDY    := v2.11.9
 GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
@@ -12,7 +12,7 @@ build:
 demo:
 	go run ./test/demo
 
-test: deps lint unit e2e fuzz xcaddy
+test: deps lint vuln unit e2e fuzz xcaddy
 
 # The servers that tests run against. Without root or apt, tests of what is
 # missing are skipped by name; in CI they fail.
@@ -28,6 +28,10 @@ e2e: build
 # Each decoder, briefly.
 fuzz:
 	bash test/fuzz.sh 20000x
+
+# Known vulnerabilities; skipped by name without a database, see test/vuln.sh.
+vuln:
+	bash test/vuln.sh
 
 lint: bin/golangci-lint
 	go vet ./...

@@ -83,10 +83,10 @@ func TestErrors(t *testing.T) {
 		"no countries":                 {global("sms console"), "countries is missing"},
 		"unknown country":              {global("sms console\ncountries XX"), "XX"},
 		"unknown global word":          {global("smss console"), "without effect"},
-		"unknown sender":               {global("sms pigeon"), "twilio"},
-		"redis without secret":         {global("sms console\ncountries GB\nstore redis redis://127.0.0.1:1"), "secret is missing"},
-		"short secret":                 {global("sms console\ncountries GB\nsecret short"), "at least 32"},
-		"missing secret file":          {global("sms console\ncountries GB\nsecret {file./no/such/file}"), "secret 1"},
+		"I1 unknown sender":            {global("sms pigeon"), "twilio"},
+		"I1 redis without secret":      {global("sms console\ncountries GB\nstore redis redis://127.0.0.1:1"), "secret is missing"},
+		"I1 short secret":              {global("sms console\ncountries GB\nsecret short"), "at least 32"},
+		"I1 missing secret file":       {global("sms console\ncountries GB\nsecret {file./no/such/file}"), "secret 1"},
 		"twilio without sender":        {global("sms twilio {\naccount_sid AC0123456789abcdef0123456789abcdef\nauth_token x1\n}\ncountries GB"), "from, or messaging_service"},
 		"template without code":        {global("sms console\ncountries GB\ntemplate default {\nen \"hello\"\n}"), "{code}"},
 		"template of another name":     {global("sms console\ncountries GB\ntemplate other {\nen \"{code}\"\n}"), "never be sent"},
@@ -95,11 +95,11 @@ func TestErrors(t *testing.T) {
 		"api":                          {global("sms console\napi {\n}"), "not in this version"},
 		"ldap":                         {global("sms console\ndirectory ldap ldap://x"), "not in this version"},
 		"twice a word":                 {global("sms console\ncountries GB\ncountries DE"), "twice"},
-		"missing directory":            {global("sms console\ncountries GB\ndirectory file /no/such/file"), "no such file"},
+		"I1 missing directory":         {global("sms console\ncountries GB\ndirectory file /no/such/file"), "no such file"},
 		"no login":                     {site("app x"), "nobody could ever sign in"},
 		"unknown word":                 {site("publik /x"), "without effect"},
 		"single word twice":            {site("app x\napp y"), "twice"},
-		"unknown preset":               {site("preset nope"), "wordpress"},
+		"I1 unknown preset":            {site("preset nope"), "wordpress"},
 		"two presets":                  {site("preset wordpress\npreset wordpress /b"), "preset is there twice"},
 		"first factor and a login":     {site(ok + "first_factor {http.auth.user.id}"), "never seen"},
 		"first factor is a constant":   {site("first_factor alice"), "placeholder"},
@@ -125,7 +125,7 @@ func TestErrors(t *testing.T) {
 		"any_path without fields":      {site("login_page /\nlogin {\nany_path\nuser constant x\nsuccess cookie a\n}"), "every request"},
 		"any_path without login_page":  {site("login {\nany_path\nfields u\nuser constant x\nsuccess cookie a\n}"), "login_page is missing"},
 		"login without path":           {site("login {\nuser constant x\nsuccess cookie a\n}"), "Name a path"},
-		"bad regexp":                   {site("login {\npath /l\nuser constant x\nsuccess cookie (?!x)\n}"), "RE2"},
+		"I1 bad regexp":                {site("login {\npath /l\nuser constant x\nsuccess cookie (?!x)\n}"), "RE2"},
 		"identity without group":       {site("login {\npath /l\nidentity /me name\n}"), "exactly one"},
 		"path with a query":            {site("login {\npath /l?x=1\nuser constant x\nsuccess cookie a\n}"), "query"},
 		"path not canonical":           {site("login {\npath /a/../l\nuser constant x\nsuccess cookie a\n}"), "canonical"},
@@ -232,7 +232,7 @@ func TestSecretsStayPlaceholders(t *testing.T) {
 func TestAttack_C6_PathsMatchAsCaddysDo(t *testing.T) {
 	n := 0
 	rapid.Check(t, func(t *rapid.T) {
-		pattern := rapid.StringMatching(`/([abA]{0,2}/){0,2}[abA.]{0,3}\*?|\*[ab./]{1,4}|\*[ab]{1,2}\*|/[ab]\*/[ab]`).Draw(t, "pattern")
+		pattern := rapid.StringMatching(`/([abA]{0,2}/){0,2}[abA.]{0,3}\*?|\*[ab./]{1,4}|\*[ab]{1,2}\*|/[ab]\*/[ab]|/\[ab\][ab]?`).Draw(t, "pattern")
 		if strings.Contains(pattern, "//") || strings.Contains(pattern, "/./") || strings.Contains(pattern, "/../") {
 			return
 		}
@@ -241,7 +241,7 @@ func TestAttack_C6_PathsMatchAsCaddysDo(t *testing.T) {
 			t.Fatal(err)
 		}
 		caddys := caddyhttp.MatchPath{strings.ToLower(pattern)}
-		for range 100 {
+		for range 2000 {
 			p := rapid.StringMatching(`/([abAB]{0,3}/?){0,3}[ab.]{0,3}`).Draw(t, "path")
 			clean := path.Clean(p)
 			if strings.Contains(p, "//") || clean != p && clean+"/" != p {
@@ -253,7 +253,7 @@ func TestAttack_C6_PathsMatchAsCaddysDo(t *testing.T) {
 			n++
 		}
 	})
-	if n < 1000 {
+	if n < 100_000 {
 		t.Fatalf("only %d comparisons", n)
 	}
 }

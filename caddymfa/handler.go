@@ -450,7 +450,9 @@ func (h *Handler) compilePolicy(g *gate.Gate, app *App) error {
 // request: a replacer, variables, the client's address.
 func prepare(parent, own *http.Request, w http.ResponseWriter) *http.Request {
 	s, _ := parent.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
-	return caddyhttp.PrepareRequest(own, caddy.NewReplacer(), w, s)
+	repl := caddy.NewReplacer()
+	repl.Map((&route{}).placeholder) // it is nobody's yet
+	return caddyhttp.PrepareRequest(own, repl, w, s)
 }
 
 // ServeHTTP runs the gate.

@@ -4,7 +4,10 @@ package e2e
 
 import (
 	"bytes"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
 	"io"
 	"maps"
@@ -112,6 +115,8 @@ const (
 // gate is a running Caddy with one site.
 type gate struct {
 	url, config, dir string
+	tls              *tls.Config // for clients, where the site has TLS
+	env              []string    // besides the test's own
 	phones           *phones
 	cmd              *exec.Cmd
 	log              *output
@@ -154,9 +159,45 @@ func freePort(t *testing.T) int {
 // siteURL is the public address of a gate on a port.
 func siteURL(port int) string { return fmt.Sprintf("http://127.0.0.1:%d", port) }
 
+// siteLine is the line with the site's addresses.
+var siteLine = regexp.MustCompile(`(?m)^http://.*$`)
+
+// overTLS gives the site a certificate, for example.com and its names as well,
+// and its clients HTTP/2.
+func overTLS(t *testing.T) func(*gate, string) string {
+	return func(g *gate, text string) string {
+		srv := httptest.NewUnstartedServer(nil)
+		srv.StartTLS()
+		defer srv.Close()
+		key, err := x509.MarshalPKCS8PrivateKey(srv.TLS.Certificates[0].PrivateKey)
+		if err != nil {
+			t.Fatal(err)
+		}
+		block := append(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: srv.Certificate().Raw}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key})...)
+		file := filepath.Join(g.dir, "site.pem")
+		if err := os.WriteFile(file, block, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		g.tls = &tls.Config{RootCAs: x509.NewCertPool()}
+		g.tls.RootCAs.AddCert(srv.Certificate())
+		g.url = strings.Replace(g.url, "http://", "https://", 1)
+		text = siteLine.ReplaceAllStringFunc(text, func(line string) string { return strings.ReplaceAll(line, "http://", "https://") })
+		return strings.Replace(text, "\tlog\n", "\tlog\n\ttls "+file+" "+file+"\n", 1)
+	}
+}
+
+// transport is for the site's clients.
+func (g *gate) transport() http.RoundTripper {
+	if g.tls == nil {
+		return http.DefaultTransport
+	}
+	return &http.Transport{TLSClientConfig: g.tls, ForceAttemptHTTP2: true}
+}
+
 // startGate runs the gate in front of upstream. block is the inside of the
-// directive; global is added to the global option.
-func startGate(t *testing.T, port int, upstream, block, global string) *gate {
+// directive; global is added to the global option. Each of edits changes the
+// Caddyfile before it is used.
+func startGate(t *testing.T, port int, upstream, block, global string, edits ...func(g *gate, text string) string) *gate {
 	t.Helper()
 	bin, err := binary()
 	if err != nil {
@@ -203,6 +244,9 @@ http://127.0.0.1:%d {
 	reverse_proxy %s
 }
 `, g.dir, global, sms, directory, port, block, upstream)
+	for _, edit := range edits {
+		text = edit(g, text)
+	}
 	if err := os.WriteFile(g.config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -239,11 +283,11 @@ func (g *gate) run(t *testing.T, bin string) {
 	t.Helper()
 	g.cmd = exec.Command(bin, "run", "--config", g.config, "--adapter", "caddyfile")
 	g.cmd.Stdout, g.cmd.Stderr = g.log, g.log
-	g.cmd.Env = append(os.Environ(), "XDG_DATA_HOME="+g.dir, "XDG_CONFIG_HOME="+g.dir)
+	g.cmd.Env = append(append(os.Environ(), "XDG_DATA_HOME="+g.dir, "XDG_CONFIG_HOME="+g.dir), g.env...)
 	if err := g.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	waitHTTP(t, g.url+"/mfa/status")
+	waitHTTP(t, &http.Client{Transport: g.transport()}, g.url+"/mfa/status")
 }
 
 func (g *gate) stop() {
@@ -253,10 +297,10 @@ func (g *gate) stop() {
 	}
 }
 
-func waitHTTP(t *testing.T, u string) {
+func waitHTTP(t *testing.T, c *http.Client, u string) {
 	t.Helper()
 	for range 200 {
-		res, err := http.Get(u)
+		res, err := c.Get(u)
 		if err == nil {
 			_ = res.Body.Close()
 			return
@@ -306,7 +350,7 @@ func (g *gate) browser(t *testing.T) *browser {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &browser{t: t, g: g, http: &http.Client{Jar: jar, Timeout: 30 * time.Second}}
+	return &browser{t: t, g: g, http: &http.Client{Jar: jar, Timeout: 30 * time.Second, Transport: g.transport()}}
 }
 
 func (b *browser) do(method, target, contentType, body string, head ...string) *browser {

@@ -2,7 +2,10 @@
 package servers
 
 import (
+	"bufio"
+	"fmt"
 	"net"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -10,16 +13,19 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
-// Server is a real Redis that a test has started.
+// Server is a real Redis that a test may take away and give back. Its methods
+// end the test when they cannot do what they say.
 type Server struct {
-	// URL of the server, without TLS, as its restricted user.
-	URL string
-	// Dir is where it keeps its files; TLSURL and CA are for TLS.
-	Dir, TLSURL, CA string
+	// URL and TLSURL are for the restricted user, CA is the TLS one's authority,
+	// Socket a unix socket, Dir where the server keeps its files.
+	URL, TLSURL, CA, Socket, Dir string
 
+	tb  testing.TB
 	pid int
+	cmd *exec.Cmd // after a Restart
 }
 
 // Root is the repository's folder.
@@ -74,35 +80,110 @@ func Redis(tb testing.TB) *Server {
 		k, v, _ := strings.Cut(strings.TrimSpace(line), "=")
 		env[k] = strings.Trim(v, `"'`)
 	}
-	s := &Server{Dir: env["REDIS_DIR"], CA: env["CA"]}
+	s := &Server{tb: tb, Dir: env["REDIS_DIR"], CA: env["CA"], Socket: filepath.Join(env["REDIS_DIR"], "redis.sock")}
 	s.URL = "redis://caddymfa:caddymfa-test@" + env["ADDR"]
 	s.TLSURL = "rediss://caddymfa:caddymfa-test@" + env["TLS_ADDR"]
-	pids, _ := os.ReadFile(filepath.Join(s.Dir, "pids")) //nolint:gosec // our own file
-	s.pid, _ = strconv.Atoi(strings.Fields(string(pids) + " 0")[0])
 	tb.Cleanup(func() {
-		s.Hang(false)
+		s.end()
 		_ = exec.Command("bash", filepath.Join(scripts, "stop.sh"), s.Dir).Run() //nolint:gosec // our own script
 	})
+	pids, err := os.ReadFile(filepath.Join(s.Dir, "pids")) //nolint:gosec // the script's file
+	if err != nil {
+		tb.Fatal(err)
+	}
+	if s.pid, err = strconv.Atoi(strings.Fields(string(pids) + " none")[0]); err != nil {
+		tb.Fatalf("redis: its pid: %v", err)
+	}
 	return s
 }
 
-// Hang stops the server without closing its connections, or lets it go on.
-func (s *Server) Hang(stop bool) {
-	sig := syscall.SIGCONT
-	if stop {
-		sig = syscall.SIGSTOP
-	}
-	if s.pid > 1 {
-		_ = syscall.Kill(s.pid, sig)
+// end leaves nothing behind but what the script started, which ends by itself.
+func (s *Server) end() {
+	if s.cmd != nil {
+		_ = s.cmd.Process.Kill()
+		_ = s.cmd.Wait()
+	} else if s.pid > 0 {
+		_ = syscall.Kill(s.pid, syscall.SIGCONT)
 	}
 }
 
-// Kill ends the server at once.
+func (s *Server) signal(sig syscall.Signal) {
+	s.tb.Helper()
+	if s.pid == 0 {
+		s.tb.Fatal("redis: it was killed")
+	}
+	if err := syscall.Kill(s.pid, sig); err != nil {
+		s.tb.Fatalf("redis: %v: %v", sig, err)
+	}
+}
+
+// Stop freezes the server: connections stay open, and nothing is answered.
+func (s *Server) Stop() { s.tb.Helper(); s.signal(syscall.SIGSTOP) }
+
+// Continue ends a Stop.
+func (s *Server) Continue() { s.tb.Helper(); s.signal(syscall.SIGCONT) }
+
+// Kill ends the server at once (kill -9).
 func (s *Server) Kill() {
-	if s.pid > 1 {
-		_ = syscall.Kill(s.pid, syscall.SIGKILL)
+	s.tb.Helper()
+	s.signal(syscall.SIGKILL)
+	if s.cmd != nil {
+		_ = s.cmd.Wait()
+		s.cmd = nil
 	}
 	s.pid = 0
+	s.await("end", func() bool { return s.ping() != nil })
+}
+
+// Restart starts the server again on the files that it has left, and kills it
+// first when it runs.
+func (s *Server) Restart() {
+	s.tb.Helper()
+	if s.pid != 0 {
+		s.Kill()
+	}
+	s.cmd = exec.Command("redis-server", filepath.Join(s.Dir, "standalone", "redis.conf")) //nolint:gosec // the script's file
+	if err := s.cmd.Start(); err != nil {
+		s.tb.Fatalf("redis: %v", err)
+	}
+	s.pid = s.cmd.Process.Pid
+	s.await("start", func() bool { return s.ping() == nil })
+}
+
+func (s *Server) await(what string, ok func() bool) {
+	s.tb.Helper()
+	for start := time.Now(); !ok(); time.Sleep(5 * time.Millisecond) {
+		if time.Since(start) > 10*time.Second {
+			s.tb.Fatalf("redis did not %s", what)
+		}
+	}
+}
+
+// ping asks the server whether it serves its user.
+func (s *Server) ping() error {
+	u, err := url.Parse(s.URL)
+	if err != nil {
+		return err
+	}
+	c, err := net.DialTimeout("tcp", u.Host, time.Second)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = c.Close() }()
+	_ = c.SetDeadline(time.Now().Add(time.Second))
+	password, _ := u.User.Password()
+	if _, err := fmt.Fprintf(c, "AUTH %s %s\r\nGET mfa:ping\r\n", u.User.Username(), password); err != nil {
+		return err
+	}
+	answers := bufio.NewReader(c)
+	for _, want := range []string{"+OK", "$-1"} {
+		if line, err := answers.ReadString('\n'); err != nil {
+			return err
+		} else if strings.TrimSpace(line) != want {
+			return fmt.Errorf("redis says %q", line)
+		}
+	}
+	return nil
 }
 
 // freePorts finds a port whose next one is free as well.

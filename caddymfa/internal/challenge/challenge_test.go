@@ -1,6 +1,11 @@
 package challenge
 
 import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -156,4 +161,72 @@ func FuzzNormalise(f *testing.F) {
 			t.Fatalf("%q became %q", s, got)
 		}
 	})
+}
+
+// TestAttack_E12_CodesAreComparedInConstantTimeOnly reads the module's own
+// source: wherever the field Code of a challenge is compared, that is with "" or
+// by crypto/subtle. Timing itself cannot be measured reliably in a test.
+func TestAttack_E12_CodesAreComparedInConstantTimeOnly(t *testing.T) {
+	constant := 0
+	err := filepath.WalkDir("..", func(path string, _ fs.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") || strings.HasPrefix(path, filepath.Join("..", "sms")) {
+			return err // the codes of the room sms are gateways' errors
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), path, nil, 0)
+		if err != nil {
+			return err
+		}
+		ast.Inspect(file, func(n ast.Node) bool {
+			switch n := n.(type) {
+			case *ast.BinaryExpr:
+				if n.Op != token.EQL && n.Op != token.NEQ {
+					return true
+				}
+				for _, side := range [][2]ast.Expr{{n.X, n.Y}, {n.Y, n.X}} {
+					if lit, ok := side[1].(*ast.BasicLit); isCode(side[0]) && !(ok && lit.Value == `""`) {
+						t.Errorf("%s compares a code with %s", path, n.Op)
+					}
+				}
+			case *ast.CallExpr:
+				name := called(n.Fun)
+				for _, arg := range n.Args {
+					if c, ok := arg.(*ast.CallExpr); ok && len(c.Args) == 1 { // []byte(s.Code)
+						arg = c.Args[0]
+					}
+					if !isCode(arg) {
+						continue
+					}
+					if name == "subtle.ConstantTimeCompare" {
+						constant++
+					} else if strings.HasPrefix(name, "strings.") || strings.HasPrefix(name, "bytes.") || strings.HasPrefix(name, "slices.") {
+						t.Errorf("%s hands a code to %s", path, name)
+					}
+				}
+			}
+			return true
+		})
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if constant != 1 {
+		t.Fatalf("%d comparisons in constant time: one was expected", constant)
+	}
+}
+
+func isCode(e ast.Expr) bool {
+	s, ok := e.(*ast.SelectorExpr)
+	return ok && s.Sel.Name == "Code"
+}
+
+func called(e ast.Expr) string {
+	s, ok := e.(*ast.SelectorExpr)
+	if !ok {
+		return ""
+	}
+	if x, ok := s.X.(*ast.Ident); ok {
+		return x.Name + "." + s.Sel.Name
+	}
+	return s.Sel.Name
 }

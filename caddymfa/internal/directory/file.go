@@ -99,11 +99,10 @@ func (f *File) Number(_ context.Context, user string) (string, error) {
 		if err != nil {
 			return "", fmt.Errorf("directory: %w", err)
 		}
-		f.looked = time.Now()
-		if !info.ModTime().Equal(f.stamp) {
-			if err := f.load(); err != nil {
-				return "", err
-			}
+		if info.ModTime().Equal(f.stamp) {
+			f.looked = time.Now()
+		} else if err := f.load(); err != nil {
+			return "", err
 		}
 	}
 	return f.numbers[intake.FoldUser(user)], nil

@@ -179,6 +179,7 @@ func (f *Flow) attempt(ctx context.Context, g *Gate, c *Call, rules login.Rules,
 		return f.refuseLogin(ctx, g, rules[0], reason, err), nil
 	}
 	sets := upstream.TakeCookies(reply.Header, c.URL.Path, now)
+	upstream.CutLocation(reply.Header)
 	fresh, _, err := sent.Apply(sets, now)
 	if err != nil {
 		return f.refuseLogin(ctx, g, rules[0], event.Unreadable, err), nil

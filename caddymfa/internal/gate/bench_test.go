@@ -19,7 +19,7 @@ func BenchmarkVerifiedRequest(b *testing.B) {
 		b.Fatal(err)
 	}
 	defer func() { _ = s.Close() }()
-	w := newWorld(t, s, 1, newLegacy())
+	w := newWorld(t, backend{Store: s}, 1, newLegacy())
 	c := w.browser().signIn("alice")
 	next := func(rw http.ResponseWriter, _ *http.Request) error {
 		rw.WriteHeader(http.StatusOK)
@@ -31,7 +31,7 @@ func BenchmarkVerifiedRequest(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		r := httptest.NewRequest(http.MethodGet, "http://"+host+"/report", nil)
-		r.Header.Set("Cookie", "mfa="+c.cookies["mfa"])
+		r.Header.Set("Cookie", "mfa="+c.handle())
 		u := *r.URL
 		in.Method, in.URL = r.Method, &u
 		rw := httptest.NewRecorder()

@@ -15,7 +15,6 @@ import (
 	"github.com/caddymfa/caddymfa/caddymfa/internal/event"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/gate"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/login"
-	"github.com/caddymfa/caddymfa/caddymfa/internal/store"
 )
 
 // guarded is an application that asks for HTTP Basic everywhere but at /open.
@@ -46,7 +45,7 @@ func overBasic(g *gate.Gate, r *login.Config) {
 // eachApp is each with another application.
 func eachApp(t *testing.T, app func() http.Handler, f func(t *testing.T, w *world), cfg ...config) {
 	t.Helper()
-	stores(t, func(t *testing.T, open func(t *testing.T) store.Store) { f(t, newWorld(t, open(t), 1, app(), cfg...)) })
+	stores(t, func(t *testing.T, open func(t *testing.T) backend) { f(t, newWorld(t, open(t), 1, app(), cfg...)) })
 }
 
 func TestAttack_B1_J7_BasicNeedsTheCode(t *testing.T) {

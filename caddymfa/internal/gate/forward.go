@@ -255,6 +255,7 @@ func (h *head) drop(reason event.Reason, err error) bool {
 
 // cookies takes the application's cookies out of the head.
 func (h *head) cookies(hd http.Header) []jar.Set {
+	upstream.CutLocation(hd)
 	lines := hd["Set-Cookie"]
 	if len(lines) <= h.given {
 		return nil

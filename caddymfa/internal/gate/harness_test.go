@@ -8,6 +8,8 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httptrace"
+	"net/textproto"
 	"net/url"
 	"path/filepath"
 	"regexp"
@@ -56,6 +58,7 @@ type faulty struct {
 
 	mu      sync.Mutex
 	written strings.Builder
+	put     map[string]store.Options // of the last record of every key
 }
 
 // dump is everything that was ever written, keys and values.
@@ -95,6 +98,12 @@ func (f *faulty) Put(ctx context.Context, k string, b []byte, v uint64, o store.
 		return 0, err
 	}
 	f.note(k, string(b))
+	f.mu.Lock()
+	if f.put == nil {
+		f.put = map[string]store.Options{}
+	}
+	f.put[k] = o
+	f.mu.Unlock()
 	return f.Store.Put(ctx, k, b, v, o)
 }
 
@@ -137,6 +146,7 @@ func (deaf) NoLog()                                    {}
 // world is an application behind gates that share a store.
 type world struct {
 	t      *testing.T
+	http2  bool // over TLS, as browsers speak it
 	store  *faulty
 	nodes  []*httptest.Server
 	app    *app
@@ -228,7 +238,15 @@ type app struct {
 	seen  []string // method and URI of every request that reached it
 	heads []http.Header
 	fail  error // returned instead of an answer
+	late  error // returned after one, or in its place
 	http.Handler
+}
+
+// after sets what is returned after the answer.
+func (a *app) after(err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.late = err
 }
 
 func (a *app) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -331,11 +349,28 @@ func (l *legacy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // config changes a gate before it is used.
 type config func(*gate.Gate, *login.Config)
 
-// stores gives every store that tests run over.
-func stores(t *testing.T, f func(t *testing.T, open func(t *testing.T) store.Store)) {
+// backend is what a world stands on: a store, and the protocol that its
+// clients speak.
+type backend struct {
+	store.Store
+	http2 bool
+}
+
+// stores runs a test over every store and every protocol.
+func stores(t *testing.T, f func(t *testing.T, open func(t *testing.T) backend)) {
+	t.Helper()
+	over := func(t *testing.T, open func(t *testing.T) store.Store) {
+		t.Helper()
+		for name, http2 := range map[string]bool{"HTTP1": false, "HTTP2": true} {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				f(t, func(t *testing.T) backend { return backend{open(t), http2} })
+			})
+		}
+	}
 	t.Run("embedded", func(t *testing.T) {
 		t.Parallel()
-		f(t, func(t *testing.T) store.Store {
+		over(t, func(t *testing.T) store.Store {
 			s, err := bolt.Open(filepath.Join(t.TempDir(), "mfa.db"))
 			if err != nil {
 				t.Fatal(err)
@@ -347,7 +382,7 @@ func stores(t *testing.T, f func(t *testing.T, open func(t *testing.T) store.Sto
 		t.Parallel()
 		srv := servers.Redis(t)
 		var n atomic.Int64
-		f(t, func(t *testing.T) store.Store {
+		over(t, func(t *testing.T) store.Store {
 			s, err := redis.Open(redis.Config{URLs: []string{srv.URL}, KeyPrefix: fmt.Sprintf("mfa:%d:", n.Add(1))})
 			if err != nil {
 				t.Fatal(err)
@@ -360,14 +395,14 @@ func stores(t *testing.T, f func(t *testing.T, open func(t *testing.T) store.Sto
 // each runs a test in a fresh world over every store.
 func each(t *testing.T, f func(t *testing.T, w *world), cfg ...config) {
 	t.Helper()
-	stores(t, func(t *testing.T, open func(t *testing.T) store.Store) {
+	stores(t, func(t *testing.T, open func(t *testing.T) backend) {
 		f(t, newWorld(t, open(t), 1, newLegacy(), cfg...))
 	})
 }
 
-func newWorld(t *testing.T, s store.Store, nodes int, application http.Handler, cfg ...config) *world {
+func newWorld(t *testing.T, s backend, nodes int, application http.Handler, cfg ...config) *world {
 	t.Helper()
-	w := &world{t: t, store: &faulty{Store: s}, app: &app{Handler: application}, phones: &inbox{}, events: &log{}}
+	w := &world{t: t, http2: s.http2, store: &faulty{Store: s.Store}, app: &app{Handler: application}, phones: &inbox{}, events: &log{}}
 	ring, err := keyring.New([]byte("a secret of the tests with at least 32 bytes"))
 	if err != nil {
 		t.Fatal(err)
@@ -435,16 +470,18 @@ func (w *world) node(ring *keyring.Ring, cfg []config) {
 			return w.app.fail
 		}
 		w.app.ServeHTTP(rw, r)
-		return r.Context().Err() // what a reverse proxy says of a request that was cancelled
+		w.app.mu.Lock()
+		defer w.app.mu.Unlock()
+		return w.app.late
 	}
-	srv := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		orig := *r.URL
 		client := r.Header.Get("X-Test-Client")
 		if client == "" {
 			client = "192.0.2.1"
 		}
 		in := gate.Input{
-			Method: r.Method, URL: &orig, ClientIP: client, Secure: r.Header.Get("X-Test-TLS") != "",
+			Method: r.Method, URL: &orig, ClientIP: client, Secure: r.TLS != nil,
 			FirstFactor: r.Header.Get("X-Test-User"), Server: deaf{},
 		}
 		serve := g.Serve
@@ -458,9 +495,19 @@ func (w *world) node(ring *keyring.Ring, cfg []config) {
 			rw.WriteHeader(http.StatusBadGateway)
 		}
 	}))
+	if srv.EnableHTTP2 = w.http2; w.http2 {
+		srv.StartTLS()
+	} else {
+		srv.Start()
+	}
 	t.Cleanup(srv.Close)
+	tr := srv.Client().Transport.(*http.Transport) //nolint:forcetypeassert // it is httptest's
+	tr.DisableKeepAlives, tr.DisableCompression = !w.http2, true
 	w.nodes = append(w.nodes, srv)
 }
+
+// cookie is the name of the gate's cookie.
+func (w *world) cookie() string { return session.NewCookie("").Name(w.http2) }
 
 func entry(t *testing.T, q match.Request) *match.Entry {
 	t.Helper()
@@ -480,6 +527,9 @@ type client struct {
 	status  int
 	head    http.Header
 	body    string
+	// beside is what came with the answer and is easily overlooked: informational
+	// answers (1xx) before it, trailers behind it.
+	beside string
 }
 
 var addresses atomic.Int64
@@ -517,8 +567,12 @@ func (c *client) do(method, target, body string, head ...string) *client {
 	for k, v := range c.cookies {
 		req.AddCookie(&http.Cookie{Name: k, Value: v})
 	}
-	tr := &http.Transport{DisableKeepAlives: true, DisableCompression: true}
-	res, err := tr.RoundTrip(req)
+	early := ""
+	req = req.WithContext(httptrace.WithClientTrace(req.Context(), &httptrace.ClientTrace{Got1xxResponse: func(code int, h textproto.MIMEHeader) error {
+		early += fmt.Sprint(code, h)
+		return nil
+	}}))
+	res, err := c.w.nodes[c.node].Client().Transport.RoundTrip(req)
 	if err != nil && len(body) > 1<<20 && !strings.Contains(err.Error(), "EOF") {
 		// The gate has answered and closed before the whole body was sent.
 		c.status, c.body = http.StatusRequestEntityTooLarge, ""
@@ -528,11 +582,17 @@ func (c *client) do(method, target, body string, head ...string) *client {
 		t.Fatalf("%s %s: %v", method, target, err)
 	}
 	defer func() { _ = res.Body.Close() }()
+	if want := map[bool]int{false: 1, true: 2}[c.w.http2]; res.ProtoMajor != want {
+		t.Fatalf("%s %s went over %s", method, target, res.Proto)
+	}
 	b, err := io.ReadAll(res.Body)
 	if err != nil {
 		t.Fatalf("%s %s: %v", method, target, err)
 	}
-	c.status, c.head, c.body = res.StatusCode, res.Header, string(b)
+	c.status, c.head, c.body, c.beside = res.StatusCode, res.Header, string(b), early
+	if len(res.Trailer) > 0 {
+		c.beside += fmt.Sprint(res.Trailer)
+	}
 	for _, k := range res.Cookies() {
 		if k.MaxAge < 0 {
 			delete(c.cookies, k.Name)
@@ -542,6 +602,9 @@ func (c *client) do(method, target, body string, head ...string) *client {
 	}
 	return c
 }
+
+// handle is the gate's cookie.
+func (c *client) handle() string { return c.cookies[c.w.cookie()] }
 
 func (c *client) get(target string, head ...string) *client {
 	c.w.t.Helper()

@@ -35,7 +35,7 @@ func TestObserveTouchesNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := newWorld(t, s, 1, http.HandlerFunc(echo), func(g *gate.Gate, _ *login.Config) {
+	w := newWorld(t, backend{Store: s}, 1, http.HandlerFunc(echo), func(g *gate.Gate, _ *login.Config) {
 		g.Deny = []*match.Entry{entry(t, match.Request{Methods: []string{"*"}, Paths: []string{"/xmlrpc"}})}
 		g.CredentialQuery = []string{"key"}
 	})

@@ -23,6 +23,9 @@ type opening struct {
 // only in its canonical form: where two servers could read it in two ways, the
 // application's reading is not known (attack C1).
 func (g *Gate) opens(v *visit, e *match.Entry) bool {
+	if v.r.Method == http.MethodConnect { // over HTTP/2 and HTTP/3 it opens a WebSocket, which needs proof (attack B5)
+		return false
+	}
 	if !v.target.Canonical || !e.Method(v.r.Method) || !e.Path(v.target.Path) || !e.Strict(v.params()) {
 		return false
 	}

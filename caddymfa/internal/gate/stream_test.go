@@ -10,7 +10,6 @@ import (
 	"github.com/caddymfa/caddymfa/caddymfa/internal/gate"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/login"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/match"
-	"github.com/caddymfa/caddymfa/caddymfa/internal/store"
 )
 
 // slow is the usual application with answers that take their time.
@@ -45,7 +44,7 @@ func slow(began chan<- string) http.Handler {
 // TestAnswersDoNotOutliveTheirSession: what was asked for by a session that has
 // ended meanwhile does not arrive, or not to its end.
 func TestAnswersDoNotOutliveTheirSession(t *testing.T) {
-	stores(t, func(t *testing.T, open func(t *testing.T) store.Store) {
+	stores(t, func(t *testing.T, open func(t *testing.T) backend) {
 		began := make(chan string, 8)
 		w := newWorld(t, open(t), 2, slow(began))
 		for node := range 2 {
@@ -56,8 +55,8 @@ func TestAnswersDoNotOutliveTheirSession(t *testing.T) {
 				arrived := make(chan string, 1)
 				go func() {
 					req, _ := http.NewRequest(http.MethodGet, w.nodes[node].URL+path, nil)
-					req.AddCookie(&http.Cookie{Name: "mfa", Value: old.cookies["mfa"]})
-					res, err := http.DefaultClient.Do(req)
+					req.AddCookie(&http.Cookie{Name: w.cookie(), Value: old.handle()})
+					res, err := w.nodes[node].Client().Do(req)
 					if err != nil {
 						arrived <- ""
 						return
@@ -98,7 +97,7 @@ func TestATrapAnswersAPageToALongAnswer(t *testing.T) {
 		if c.get("/anything"); c.status != http.StatusForbidden || strings.Contains(c.body, marker) || !strings.Contains(c.body, "<h1>") {
 			t.Fatalf("%d %.200s", c.status, c.body)
 		}
-		if _, ok := c.cookies["mfa"]; ok {
+		if _, ok := c.cookies[w.cookie()]; ok {
 			t.Error("the handle is still there")
 		}
 	}, func(g *gate.Gate, _ *login.Config) {

@@ -52,7 +52,8 @@ func (g *Gate) visit(w http.ResponseWriter, r *http.Request, in Input, next upst
 		Secure: in.Secure || g.SecureAlways, Navigation: navigation(r), Next: &v.ownAt,
 	}
 	v.call = &v.callAt
-	if !ok || r.URL.Path == "" || r.URL.Path[0] != '/' {
+	// A fragment is never sent; servers that cut it see another path (attack C5).
+	if !ok || r.URL.Path == "" || r.URL.Path[0] != '/' || strings.Contains(r.RequestURI, "#") {
 		return v, g.refuse(v, event.Ambiguous)
 	}
 	cutSessionID(r.URL)

@@ -244,3 +244,30 @@ func BenchmarkReadLoginForm(b *testing.B) {
 		f.Lookup(Body, "user")
 	}
 }
+
+func TestAttack_D1_D2_C7_Strip(t *testing.T) {
+	h := http.Header{}
+	for _, name := range []string{
+		"Authorization", "Proxy-Authorization", "Remote-User", "Remote_User", "Remote.User", "Remote~User", "X-Forwarded-User", "X_Forwarded_User", "X-Original-Url", "X_Original_Url",
+		"X-Key", "X_Key", "x-KEY", "X-Auth-Request-User", "X+Webauth+User",
+	} {
+		h[name] = []string{"x"}
+	}
+	kept := []string{"Accept", "User-Agent", "X-Requested-With", "X-User", "X-Forwarded-For", "X-Csrf-Token", "Webhook_x", "Remote-Users", ":protocol"}
+	for _, name := range kept {
+		h[name] = []string{"x"}
+	}
+	if Strip(h, []string{"x-key"}); len(h) != len(kept) {
+		t.Fatalf("left: %v", h)
+	}
+	for _, name := range kept {
+		if len(h[name]) != 1 {
+			t.Errorf("%s is gone", name)
+		}
+	}
+	for name := range told {
+		if http.CanonicalHeaderKey(name) != name {
+			t.Errorf("%s could never be met", name)
+		}
+	}
+}

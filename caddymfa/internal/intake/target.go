@@ -186,26 +186,3 @@ func CheckTarget(r *http.Request) error {
 func text(s string) bool {
 	return utf8.ValidString(s) && !strings.ContainsFunc(s, func(c rune) bool { return c < ' ' && c != '\t' || c == 0x7f })
 }
-
-// StripOverrides takes away what makes an application see another method.
-func StripOverrides(h http.Header) {
-	for _, name := range []string{"X-Http-Method-Override", "X-Http-Method", "X-Method-Override"} {
-		delete(h, name)
-	}
-}
-
-// StripRoutingHeaders takes away what makes an application see another address
-// than the one that was decided on (attack C7).
-func StripRoutingHeaders(h http.Header) {
-	for name := range h {
-		if len(name) > 2 && name[:2] == "X-" && routing[name] {
-			delete(h, name)
-		}
-	}
-}
-
-var routing = map[string]bool{
-	"X-Original-Url": true, "X-Rewrite-Url": true, "X-Original-Uri": true, "X-Original-Host": true, "X-Original-Method": true,
-	"X-Forwarded-Uri": true, "X-Forwarded-Path": true, "X-Forwarded-Prefix": true, "X-Forwarded-Method": true, "X-Script-Name": true,
-	"X-Forwarded-Server": true, "X-Host": true, "X-Http-Destinationurl": true,
-}

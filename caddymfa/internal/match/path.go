@@ -35,7 +35,7 @@ func ParsePath(pattern string) (Path, error) {
 	switch {
 	case p == "*" || p == "/*":
 		return Path{'*', ""}, nil
-	case stars == 0:
+	case stars == 0 && !strings.Contains(p, "["): // "[ab]" is one of these signs, as for Caddy
 		return Path{'=', p}, nil
 	case stars == 2 && len(p) > 2 && p[0] == '*' && p[len(p)-1] == '*':
 		return Path{'~', p[1 : len(p)-1]}, nil

@@ -381,7 +381,9 @@ func (t *Table) Tie(g *Gate, s *Session, end func()) *Stream { return t.live.tie
 
 // Still looks past the cache whether a session is still verified. ErrGone when
 // it is not.
-func (t *Table) Still(ctx context.Context, g *Gate, s *Session) error { return t.verified(ctx, g.ID, s.ID) }
+func (t *Table) Still(ctx context.Context, g *Gate, s *Session) error {
+	return t.verified(ctx, g.ID, s.ID)
+}
 
 func (t *Table) verified(ctx context.Context, gate string, id ID) error {
 	cur, err := t.read(ctx, gate, id)

@@ -12,19 +12,19 @@ import (
 // Dress prepares the head of a request for the application, in place. cookies
 // is the whole Cookie header that it gets, "" for none.
 //
-// What stands for a login by itself is removed: Authorization, and the headers
-// that the operator named. So is what makes an application see another address
-// or method than the gate decided on (attacks C7, C8), and what a client could
-// use to take headers away on the next hop (attack D3). An upgrade passes only
-// to WebSocket, and only where the caller says so.
+// What a client may not tell is removed, see [intake.Strip], and so is what it
+// could use to take headers away on the next hop (attack D3). An upgrade passes
+// only to WebSocket, and only where the caller says so: over HTTP/1.1 by
+// Upgrade, over HTTP/2 and HTTP/3 by a CONNECT with :protocol (RFC 8441, RFC 9220).
 func Dress(r *http.Request, cookies string, credentials []string, upgrade bool) {
 	h := r.Header
-	delete(h, "Authorization")
-	delete(h, "Proxy-Authorization")
-	for _, name := range credentials {
-		h.Del(name)
+	intake.Strip(h, credentials)
+	if !upgrade {
+		delete(h, protocol)
+		if r.ProtoMajor == 3 { // here quic-go keeps it
+			r.Proto = "HTTP/3.0"
+		}
 	}
-	intake.StripRoutingHeaders(h)
 	if _, ok := h["Connection"]; ok || len(h["Upgrade"]) > 0 {
 		websocket := upgrade && len(h["Upgrade"]) == 1 && strings.EqualFold(h["Upgrade"][0], "websocket")
 		delete(h, "Connection")
@@ -41,6 +41,22 @@ func Dress(r *http.Request, cookies string, credentials []string, upgrade bool) 
 		h["Cookie"] = []string{cookies}
 	}
 }
+
+// CutLocation takes the application's session id out of the address of a
+// redirect: the jar carries it (attack A13).
+func CutLocation(h http.Header) {
+	to := h.Get("Location")
+	end := strings.IndexAny(to, "?#")
+	if end < 0 {
+		end = len(to)
+	}
+	if path, id := intake.CutSession(to[:end]); id != "" || path != to[:end] {
+		h.Set("Location", path+to[end:])
+	}
+}
+
+// protocol is where net/http keeps the pseudo-field.
+const protocol = ":protocol"
 
 // TakeCookies takes the application's cookies out of the head of its answer to
 // a request for path, as the browser sees the path.

@@ -105,3 +105,28 @@ func TestCaptureWithholds(t *testing.T) {
 	}()
 	_, _ = ask(func(http.ResponseWriter, *http.Request) { panic("a bug") }, 10)
 }
+
+func TestAttack_B5_DressEndsUpgradesOfEveryProtocol(t *testing.T) {
+	for name, tc := range map[string]struct {
+		major   int
+		proto   string
+		header  http.Header
+		upgrade bool
+		want    bool // the application may get an upgrade
+	}{
+		"HTTP/1.1 before the code": {1, "HTTP/1.1", http.Header{"Upgrade": {"websocket"}, "Connection": {"Upgrade"}}, false, false},
+		"HTTP/1.1":                 {1, "HTTP/1.1", http.Header{"Upgrade": {"WebSocket"}, "Connection": {"keep-alive, Upgrade"}}, true, true},
+		"h2c":                      {1, "HTTP/1.1", http.Header{"Upgrade": {"h2c"}, "Connection": {"Upgrade"}}, true, false},
+		"two upgrades":             {1, "HTTP/1.1", http.Header{"Upgrade": {"websocket", "h2c"}, "Connection": {"Upgrade"}}, true, false},
+		"HTTP/2 before the code":   {2, "HTTP/2.0", http.Header{":protocol": {"websocket"}}, false, false},
+		"HTTP/2":                   {2, "HTTP/2.0", http.Header{":protocol": {"websocket"}}, true, true},
+		"HTTP/3 before the code":   {3, "websocket", http.Header{}, false, false},
+		"HTTP/3":                   {3, "websocket", http.Header{}, true, true},
+	} {
+		r := &http.Request{Method: http.MethodConnect, Header: tc.header, Proto: tc.proto, ProtoMajor: tc.major}
+		Dress(r, "", nil, tc.upgrade)
+		if got := len(r.Header["Upgrade"]) > 0 || r.Header.Get(":protocol") != "" || r.Proto == "websocket"; got != tc.want {
+			t.Errorf("%s: %v %s", name, r.Header, r.Proto)
+		}
+	}
+}

@@ -5,11 +5,11 @@ import (
 	"time"
 
 	"github.com/caddymfa/caddymfa/caddymfa/internal/store"
-	"github.com/caddymfa/caddymfa/caddymfa/internal/store/storetest"
+	"github.com/caddymfa/caddymfa/test/servers"
 )
 
 func BenchmarkGet(b *testing.B) {
-	s := open(b, Config{URLs: []string{storetest.Redis(b).URL}})
+	s := open(b, Config{URLs: []string{servers.Redis(b).URL}})
 	if _, err := s.Put(b.Context(), "k", make([]byte, 512), 0, store.Options{TTL: time.Hour}); err != nil {
 		b.Fatal(err)
 	}
@@ -21,7 +21,7 @@ func BenchmarkGet(b *testing.B) {
 }
 
 func BenchmarkPut(b *testing.B) {
-	s, v := open(b, Config{URLs: []string{storetest.Redis(b).URL}}), uint64(0)
+	s, v := open(b, Config{URLs: []string{servers.Redis(b).URL}}), uint64(0)
 	value := make([]byte, 512)
 	for b.Loop() {
 		var err error
@@ -32,7 +32,7 @@ func BenchmarkPut(b *testing.B) {
 }
 
 func BenchmarkAdd(b *testing.B) {
-	s := open(b, Config{URLs: []string{storetest.Redis(b).URL}})
+	s := open(b, Config{URLs: []string{servers.Redis(b).URL}})
 	for b.Loop() {
 		if _, err := s.Add(b.Context(), "c", 1, time.Hour); err != nil {
 			b.Fatal(err)

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/caddymfa/caddymfa/caddymfa/internal/store"
-	"github.com/caddymfa/caddymfa/caddymfa/internal/store/storetest"
+	"github.com/caddymfa/caddymfa/test/servers"
 )
 
 // losing passes bytes on to the server of address, but when told to it loses the
@@ -97,7 +97,7 @@ func retries(t *testing.T, s *Store, lose *atomic.Bool) {
 }
 
 func TestLostAnswerIsGivenAgain(t *testing.T) {
-	through, lose := losing(t, storetest.Redis(t).URL)
+	through, lose := losing(t, servers.Redis(t).URL)
 	retries(t, open(t, Config{URLs: []string{through}}), lose)
 }
 

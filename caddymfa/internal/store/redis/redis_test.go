@@ -14,6 +14,7 @@ import (
 
 	"github.com/caddymfa/caddymfa/caddymfa/internal/store"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/store/storetest"
+	"github.com/caddymfa/caddymfa/test/servers"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -38,10 +39,10 @@ func conform(t *testing.T, c Config) {
 	})
 }
 
-func TestConformance(t *testing.T) { conform(t, Config{URLs: []string{storetest.Redis(t).URL}}) }
+func TestConformance(t *testing.T) { conform(t, Config{URLs: []string{servers.Redis(t).URL}}) }
 
 func TestEveryWayToAServer(t *testing.T) {
-	srv := storetest.Redis(t)
+	srv := servers.Redis(t)
 	user := func(c Config) Config {
 		c.Username, c.Password = "caddymfa", "caddymfa-test"
 		return c
@@ -111,7 +112,7 @@ func TestConfigIsRefused(t *testing.T) {
 }
 
 func TestAttack_D7_ErrorsHideThePassword(t *testing.T) {
-	srv := storetest.Redis(t)
+	srv := servers.Redis(t)
 	for _, u := range []string{
 		"redis://u:hunter2@127.0.0.1:1", "redis://u:hunter2@:::", "http://u:hunter2@h", "redis://u:hunter2@h\x7f",
 		"redis://u:hunter2@127.0.0.1/x", "redis://u:hunter2@127.0.0.1?hunter2=1", "redis://u:hunter2%zz@h",
@@ -129,7 +130,7 @@ func TestAttack_D7_ErrorsHideThePassword(t *testing.T) {
 }
 
 func TestServerThatHangsIsAnErrorSoon(t *testing.T) {
-	srv := storetest.Redis(t)
+	srv := servers.Redis(t)
 	s := open(t, Config{URLs: []string{srv.URL}})
 	if _, err := s.Add(t.Context(), "c", 1, time.Minute); err != nil {
 		t.Fatal(err)
@@ -146,7 +147,7 @@ func TestServerThatHangsIsAnErrorSoon(t *testing.T) {
 }
 
 func TestServerIsKilledAndStartedAgain(t *testing.T) {
-	srv := storetest.Redis(t)
+	srv := servers.Redis(t)
 	srv.Kill() // the caller may start before Redis
 	s, ctx := open(t, Config{URLs: []string{srv.URL}}), t.Context()
 	if _, err := s.Check(ctx); err == nil {
