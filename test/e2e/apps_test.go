@@ -56,21 +56,7 @@ var apps = []app{
 		},
 	},
 	{
-		name: "dokuwiki", port: 18020, block: `
-		login_page /doku.php?do=login&id={next}
-		login wiki {
-			method   POST
-			any_path
-			fields   u p
-			user     form u
-			identity /doku.php?id=start "class=\"user\">.*?<bdi>([^<]+)</bdi>"
-			success  cookie ^DW[0-9a-f]{32}$
-		}
-		session_cookies ^DokuWiki$ ^DW[0-9a-f]{32}$
-		public /lib/exe/css.php /lib/exe/js.php /lib/exe/jquery.php
-		deny * /lib/exe/xmlrpc.php /lib/exe/jsonrpc.php
-		trap cookie ^DW[0-9a-f]{32}$
-		logout /doku.php query do=logout`,
+		name: "dokuwiki", port: 18020, block: "preset dokuwiki",
 		page: "/doku.php?id=start", marker: "do=logout", deep: "/doku.php?id=wiki:syntax",
 		login: func(b *browser, user, password string) {
 			b.get("/doku.php?do=login").submit(url.Values{"u": {user}, "p": {password}})
@@ -89,20 +75,7 @@ var apps = []app{
 		logout: func(b *browser) { b.get("/doku.php?id=start&do=logout") },
 	},
 	{
-		name: "django", port: 18080, block: `
-		login_page /admin/login/?next={next}
-		login admin {
-			path     /admin/login/ /accounts/login/
-			fields   username password
-			user     form username
-			identity /admin/ "Welcome,\s*<strong>([^<]+)</strong>"
-			success  cookie ^sessionid$
-		}
-		session_cookies ^sessionid$
-		login_flow GET POST /admin/password_reset/*
-		deny * /autoreset/*
-		trap cookie ^sessionid$
-		logout /admin/logout/`,
+		name: "django", port: 18080, block: "preset django",
 		page: "/admin/", marker: "Site administration", deep: "/admin/auth/user/",
 		login: func(b *browser, user, password string) {
 			b.get("/admin/login/").submit(url.Values{"username": {user}, "password": {password}})
