@@ -25,7 +25,8 @@ var subjects = []*subject{
 			b.post("/wp-login.php", url.Values{"log": {user}, "pwd": {password}})
 		},
 		aliases: spellings, same: []string{"Alice", "ALICE", " alice", "alice ", "ａｌｉｃｅ", "álice", "alice@example.test"},
-		open: 10,
+		told: regexp.MustCompile(`isAdmin|"slug":"alice"`),
+		open: 14,
 		doors: []door{
 			at("/wp-login.php", url.Values{"log": {"USER"}, "pwd": {"PASSWORD"}}),
 			at("//wp-login.php", url.Values{"log": {"USER"}, "pwd": {"PASSWORD"}}),
@@ -72,6 +73,7 @@ var subjects = []*subject{
 		aliases: spellings, same: []string{"Alice", "ALICE", " alice", "alice ", "álice", "_alice", "alice_", "alice."},
 		// An invisible picture by which readers drive the wiki's maintenance.
 		shut: []string{"/lib/exe/taskrunner.php", "/old/lib/exe/taskrunner.php"},
+		told: regexp.MustCompile(`<boolean>1</boolean>`),
 		open: 19,
 		doors: []door{
 			raw("GET", "/doku.php?id=start&u=USER&p=PASSWORD", "", ""),
@@ -127,6 +129,7 @@ var subjects = []*subject{
 			b.get("/index.php?title=Special:UserLogin").submit(url.Values{"wpName": {user}, "wpPassword": {password}})
 		},
 		aliases: append([]string{"user:alice", "alice@bot", "alice#x"}, spellings...), same: []string{"user:alice", "Alice", " alice", "alice ", "_alice", "alice_"},
+		told: regexp.MustCompile(`"result":"Success"|"status":"PASS"`),
 		open: 10,
 		doors: []door{
 			wiki("/index.php", "title", "Special:UserLogin", "authAction", "login", "wpName", "USER", "wpPassword", "PASSWORD", "wpLoginToken", "TOKEN"),
@@ -242,7 +245,8 @@ var subjects = []*subject{
 			b.post("/login", url.Values{"username": {user}, "password": {password}, "authenticity_token": {b.token("authenticity_token", "/my/page")}})
 		},
 		aliases: spellings, same: []string{"Alice", "ALICE", " alice", "alice "},
-		open: 7,
+		told: regexp.MustCompile(`"login":"alice"|<login>alice`),
+		open: 9,
 		doors: []door{
 			rails("/login"), rails("/login/"), rails("/login.json"), rails("/login.xml"), rails("//login"), rails("/%6cogin"), rails("/login?username=USER"), rails("/LOGIN"), rails("/stylesheets/x.css"),
 			multi("/login", "username", "USER", "password", "PASSWORD"),
