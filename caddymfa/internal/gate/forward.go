@@ -217,6 +217,10 @@ func (h *head) trapped(status int, hd http.Header, sets []jar.Set) bool {
 	if !hit && err == nil {
 		return false
 	}
+	if h.stream != nil {
+		// Or the end of the session would cut off the page that says so.
+		h.stream.Detach()
+	}
 	h.g.Flow.Trap(h.v.r.Context(), h.v.site, h.s)
 	h.g.Flow.Sessions.ClearHandle(hd, &h.v.site.Gate, h.v.call.Secure)
 	return true
