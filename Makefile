@@ -1,6 +1,7 @@
 # make demo   the old-fashioned demo application behind the gate
 # make test   everything: installs what the tests need, lints, tests
-.PHONY: build demo test deps unit e2e fuzz vuln lint xcaddy bench clean
+# make test-apps   the presets against all their applications, also the large ones
+.PHONY: build demo test test-apps deps unit e2e fuzz vuln lint xcaddy bench clean
 
 CADDY    := v2.11.9
 GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
@@ -24,6 +25,10 @@ unit: build
 
 e2e: build
 	CADDYMFA_BINARY=$(CURDIR)/bin/caddymfa go test -timeout 20m ./test/e2e
+
+test-apps: build
+	bash test/deps.sh all
+	CADDYMFA_APPS=all CADDYMFA_BINARY=$(CURDIR)/bin/caddymfa go test -timeout 20m -run TestPresets ./test/e2e
 
 # Each decoder, briefly.
 fuzz:

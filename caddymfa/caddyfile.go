@@ -138,7 +138,7 @@ var later = map[string]string{
 //		login_page      <path>[?<query with {next}>]
 //		login_flow      [<method>...] <path>... [query <name>[=<value>]...]
 //		public          [<method>...] <path>... [query <name>[=<value>]...] [json <path> <value>]
-//		public_assets   on|off
+//		public_assets   on|off|<path>...
 //		deny            [<method>...] <path>... [query …] [json …] [header <name>]
 //		credential      header|query <name>...
 //		trap            <condition>...
@@ -236,12 +236,21 @@ func (p *parser) loginPage(d *caddyfile.Dispenser) error {
 }
 
 func (p *parser) publicAssets(d *caddyfile.Dispenser) error {
-	var v string
-	if !d.AllArgs(&v) || v != "on" && v != "off" {
-		return d.Err("public_assets: write on or off")
+	args := d.RemainingArgs()
+	if len(args) == 0 {
+		return d.ArgErr()
 	}
-	on := v == "on"
-	p.h.PublicAssets = &on
+	on := args[0] != "off"
+	p.h.PublicAssets, p.h.PublicAssetPaths = &on, nil
+	if len(args) == 1 && (args[0] == "on" || args[0] == "off") {
+		return nil
+	}
+	for _, path := range args {
+		if !strings.HasPrefix(path, "/") {
+			return d.Errf("public_assets %s: write on, off, or the paths below which they lie", path)
+		}
+		p.h.PublicAssetPaths = append(p.h.PublicAssetPaths, p.under(path))
+	}
 	return nil
 }
 
@@ -567,7 +576,7 @@ func user(d *caddyfile.Dispenser, c *login.Config) error {
 // isCondition reports whether a word begins a condition.
 func isCondition(s string) bool {
 	switch s {
-	case "not", "status", "location", "cookie", "cookie_changed", "header", "body", "json", "next":
+	case "not", "status", "location", "cookie", "cookie_changed", "cookie_deleted", "header", "body", "json", "next":
 		return true
 	}
 	return false
@@ -596,7 +605,7 @@ func conditions(d *caddyfile.Dispenser, tokens []caddyfile.Token) ([]match.Condi
 			if len(tokens) > 0 {
 				word = strconv.Quote(tokens[0].Text)
 			}
-			return nil, d.Errf("%s is no condition: use status, location, cookie, cookie_changed, header, body, json or next", word)
+			return nil, d.Errf("%s is no condition: use status, location, cookie, cookie_changed, cookie_deleted, header, body, json or next", word)
 		}
 		kind := tokens[0].Text
 		tokens = tokens[1:]
@@ -615,7 +624,7 @@ func conditions(d *caddyfile.Dispenser, tokens []caddyfile.Token) ([]match.Condi
 		out = append(out, c)
 	}
 	if len(out) == 0 {
-		return nil, d.Err("name a condition: status, location, cookie, cookie_changed, header, body, json or next")
+		return nil, d.Err("name a condition: status, location, cookie, cookie_changed, cookie_deleted, header, body, json or next")
 	}
 	return out, nil
 }
@@ -647,6 +656,8 @@ func condition(c *match.Condition, kind string, args []string) (err error) {
 		c.Cookie = pair(1, 2)
 	case "cookie_changed":
 		c.CookieChanged = single()
+	case "cookie_deleted":
+		c.CookieDeleted = single()
 	case "header":
 		c.Header = pair(2, 2)
 	case "body":

@@ -133,6 +133,10 @@ func TestErrors(t *testing.T) {
 		"F3 optional without identity": {site("login {\npath /l\nuser form u\nsuccess cookie a\n}\npolicy optional"), "who was logged in"},
 		"G6 nobody could enrol":        {site("login {\npath /l\nuser form u\nsuccess cookie a\n}"), "nobody could enrol"},
 		"directory without one":        {site(ok + "enroll directory"), "no directory"},
+		"assets by another word":       {site(ok + "public_assets yes"), "on, off, or the paths"},
+		"assets in two words":          {site(ok + "public_assets on /x/*"), "on, off, or the paths"},
+		"assets nowhere":               {site(ok + "public_assets /x/../y"), "canonical"},
+		"J9 deleted cookie alone":      {site("login {\npath /l\nuser constant x\nsuccess cookie_deleted sid\n}"), "wrong passwords"},
 		"trap on the body":             {site(ok + "trap body welcome"), "before an answer leaves"},
 		"braces in login_page":         {site(ok + "login_page /l?x={host}"), "{next}"},
 		"script cookie is session":     {site(ok + "session_cookies ^S$\nscript_cookies S"), "session cookie"},
@@ -187,9 +191,22 @@ func TestExamplesAndPresetsLoad(t *testing.T) {
 	if err := provision(string(b)); err != nil {
 		t.Error(err)
 	}
+	numbers := filepath.Join(t.TempDir(), "numbers")
+	if err := os.WriteFile(numbers, []byte("alice +447400123456\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	directory := strings.Replace(globalBlock, "sms console", "sms console\n\t\tdirectory file "+numbers, 1)
 	for _, name := range login.Presets() {
-		if err := provision(globalBlock + "http://localhost:9999 {\n\tmfa {\n\t\tpreset " + name + "\n\t}\n\treverse_proxy 127.0.0.1:1\n}\n"); err != nil {
-			t.Errorf("preset %s: %v", name, err)
+		for _, global := range []string{globalBlock, directory} {
+			err := provision(global + "http://localhost:9999 {\n\tmfa {\n\t\tpreset " + name + "\n\t}\n\treverse_proxy 127.0.0.1:1\n}\n")
+			// Django's pages do not name the user for certain.
+			if name == "django" && global == globalBlock {
+				if err == nil || !strings.Contains(err.Error(), "nobody could enrol") {
+					t.Errorf("preset %s: %v", name, err)
+				}
+			} else if err != nil {
+				t.Errorf("preset %s: %v", name, err)
+			}
 		}
 	}
 }
@@ -217,6 +234,48 @@ func TestAPresetComesFirstWhereverItStands(t *testing.T) {
 			t.Errorf("%s is missing:\n%s", s, want)
 		}
 	}
+}
+
+// TestPresetsHoldUnderABasePath: with a base path, no path of a preset may lie
+// outside of it, or a rule would watch an address that is not there.
+func TestPresetsHoldUnderABasePath(t *testing.T) {
+	for _, name := range login.Presets() {
+		block := func(preset string) *Handler {
+			h := new(Handler)
+			if err := h.UnmarshalCaddyfile(caddyfile.NewTestDispenser("mfa {\n" + preset + "\n}")); err != nil {
+				t.Fatal(err)
+			}
+			return h
+		}
+		atRoot, below := pathsOf(block("preset "+name)), pathsOf(block("preset "+name+" /old/"))
+		if len(atRoot) < 3 {
+			t.Fatalf("%s has only the paths %v", name, atRoot)
+		}
+		for i, p := range atRoot {
+			if below[i] != "/old"+p {
+				t.Errorf("preset %s: %s is %s below /old", name, p, below[i])
+			}
+		}
+	}
+}
+
+func pathsOf(h *Handler) []string {
+	out := []string{h.LoginPage}
+	for _, l := range h.Logins {
+		out = append(out, l.Paths...)
+		if l.Identity != nil {
+			out = append(out, l.Identity.Path)
+		}
+	}
+	for _, list := range [][]match.Request{h.LoginFlow, h.Public, h.Deny} {
+		for _, q := range list {
+			out = append(out, q.Paths...)
+		}
+	}
+	for _, l := range h.Logouts {
+		out = append(out, l.Paths...)
+	}
+	return append(out, h.PublicAssetPaths...)
 }
 
 func TestSecretsStayPlaceholders(t *testing.T) {

@@ -50,6 +50,8 @@ type Handler struct {
 	// PublicAssets lets style sheets, scripts, images and fonts through before
 	// a login, without any cookie. Default: true.
 	PublicAssets *bool `json:"public_assets,omitempty"`
+	// PublicAssetPaths are where they lie. Default: anywhere.
+	PublicAssetPaths []string `json:"public_asset_paths,omitempty"`
 	// Deny is shut for everybody.
 	Deny []match.Request `json:"deny,omitempty"`
 	// CredentialHeaders and CredentialQuery stand for a login and are removed
@@ -249,13 +251,16 @@ func (h *Handler) compileEntries(g *gate.Gate) (err error) {
 	if g.Public, err = compileAll("public", h.Public); err != nil {
 		return err
 	}
+	if g.AssetPaths, err = match.ParsePaths(h.PublicAssetPaths); err != nil {
+		return fmt.Errorf("public_assets: %w", err)
+	}
 	if g.Deny, err = compileAll("deny", h.Deny); err != nil {
 		return err
 	}
 	for _, line := range h.Traps {
 		for _, c := range line {
 			if !c.HeadOnly() {
-				return errors.New("trap: only status, location, cookie, cookie_changed and header can be judged before an answer leaves")
+				return errors.New("trap: only status, location, cookie, cookie_changed, cookie_deleted and header can be judged before an answer leaves")
 			}
 		}
 	}
@@ -270,7 +275,7 @@ func (h *Handler) compileEntries(g *gate.Gate) (err error) {
 		for _, line := range l.Answer {
 			for _, c := range line {
 				if !c.HeadOnly() {
-					return errors.New("logout: only status, location, cookie, cookie_changed and header can be judged before an answer leaves")
+					return errors.New("logout: only status, location, cookie, cookie_changed, cookie_deleted and header can be judged before an answer leaves")
 				}
 			}
 		}

@@ -26,7 +26,7 @@ const singlePageHTML = `<!doctype html><html lang=en><head><meta charset=utf-8><
 <button name=by value=fetch>fetch</button><button name=by value=xhr>xhr</button><button name=by value=state>state</button></form><p id=says></p></main>
 <script src=/app.js NONCE></script></body></html>`
 
-// singlePageScript signs in in the three ways that are in use, and shows a page
+// singlePageScript makes a sign-in in each of the three ways that are in use, and shows a page
 // with the token that it was given.
 const singlePageScript = `
 const says = (text) => { document.getElementById('says').textContent = text; };

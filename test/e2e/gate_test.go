@@ -110,6 +110,7 @@ func (p *phones) last(t *testing.T, number string) string {
 const (
 	alicePhone = "+447400123456"
 	bobPhone   = "+447400654321"
+	carolPhone = "+447400111222"
 )
 
 // gate is a running Caddy with one site.
@@ -207,7 +208,7 @@ func startGate(t *testing.T, port int, upstream, block, global string, edits ...
 	if !strings.Contains(global, "store ") {
 		global += "\n\t\tstore embedded " + g.dir
 	}
-	if err := os.WriteFile(filepath.Join(g.dir, "numbers"), []byte("alice "+alicePhone+"\nbob "+bobPhone+"\ndeluge "+alicePhone+"\n"), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(g.dir, "numbers"), []byte("alice "+alicePhone+"\nbob "+bobPhone+"\ncarol "+carolPhone+"\ndeluge "+alicePhone+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	g.config = filepath.Join(g.dir, "Caddyfile")

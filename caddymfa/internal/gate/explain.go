@@ -135,8 +135,8 @@ func openedBy(word string, o *opening) string {
 	switch {
 	case o.loginPage:
 		return "login_page " + entryText(o.entry)
-	case o.entry == nil:
-		return "public_assets"
+	case o.asset:
+		return "public_assets (its query is not passed on)"
 	}
 	return word + " " + entryText(o.entry)
 }

@@ -160,7 +160,10 @@ func (g *Gate) forwardBefore(v *visit, e *opening, cookies string, h *head, onHe
 	if err := intake.CheckTarget(v.r); err != nil {
 		return g.refuse(v, event.Ambiguous)
 	}
-	if e.entry != nil && e.restricts {
+	switch {
+	case e.asset:
+		v.r.URL.RawQuery = ""
+	case e.restricts:
 		v.r.URL.RawQuery = e.entry.Keep(v.params(), e.also...)
 	}
 	upstream.Dress(v.r, cookies, v.site.Credentials, false)

@@ -40,8 +40,10 @@ type Gate struct {
 	LoginFlow    []*match.Entry
 	Public       []*match.Entry
 	PublicAssets bool
-	Deny         []*match.Entry
-	Logouts      []Logout
+	// AssetPaths are where public assets lie. Nil means anywhere.
+	AssetPaths match.Paths
+	Deny       []*match.Entry
+	Logouts    []Logout
 	// Session are names of the application's session cookies.
 	Session []*regexp.Regexp
 	// CredentialQuery are query parameters that stand for a login.

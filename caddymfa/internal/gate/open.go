@@ -17,6 +17,10 @@ type opening struct {
 	restricts bool
 	also      []string
 	loginPage bool
+	// asset: a file, which takes no query. Where the application answers an
+	// address that is none of its files, a query could make it answer with any
+	// page that it shows to strangers (attack B4).
+	asset bool
 }
 
 // opens holds an entry that opens something against a request. A path counts
@@ -67,8 +71,8 @@ func (g *Gate) public(v *visit) *opening {
 			return &opening{entry: e, restricts: len(e.Query) > 0}
 		}
 	}
-	if g.PublicAssets && asset(v) {
-		return &opening{}
+	if g.PublicAssets && asset(v) && (g.AssetPaths == nil || g.AssetPaths.Match(v.target.Path)) {
+		return &opening{asset: true}
 	}
 	return nil
 }

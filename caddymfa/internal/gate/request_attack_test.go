@@ -127,6 +127,36 @@ func TestAttack_C5_J4_TargetsThatAreReadInTwoWaysAreNotForwarded(t *testing.T) {
 	})
 }
 
+// An application that answers every address itself, as WordPress does, reads
+// "/x.css?rest_route=/wp/v2/posts" as a question about posts.
+func TestAttack_B4_AnAssetTakesNoQuery(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		w.browser().get("/x.css?rest_route=/wp/v2/posts&ver=1")
+		if last := w.app.requests(); last[len(last)-1] != "GET /x.css" {
+			t.Error(last[len(last)-1])
+		}
+		paths, err := match.ParsePaths([]string{"/static/*", "/favicon.ico"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, g := range w.gates {
+			g.AssetPaths = paths
+		}
+		before := len(w.app.requests())
+		for _, path := range []string{"/x.css", "/attachments/1/secret.png", "/static/x.html", "/x/static/x.css", "/static/../x.css", "/static//x.css"} {
+			if c := w.browser().get(path); len(w.app.requests()) != before || c.status == http.StatusOK {
+				t.Errorf("%s reached the application: %d", path, c.status)
+			}
+		}
+		for _, path := range []string{"/static/x.css", "/static/a/b.woff2", "/favicon.ico"} {
+			w.browser().get(path)
+			if last := w.app.requests(); last[len(last)-1] != "GET "+path {
+				t.Errorf("%s did not reach the application", path)
+			}
+		}
+	})
+}
+
 func TestAttack_C2_HostSpellingsAreOneSite(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		c := w.browser().signIn("alice")

@@ -509,6 +509,30 @@ func TestAttack_J6_SideDoorIsTrapped(t *testing.T) {
 	})
 }
 
+// A proxy gives up, and the client's connection with it, when its request is
+// cancelled in the middle of an answer.
+func TestAttack_J6_WhoIsTrappedIsTold(t *testing.T) {
+	stores(t, func(t *testing.T, open func(t *testing.T) backend) {
+		l := newLegacy()
+		w := newWorld(t, open(t), 1, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			l.ServeHTTP(w, r)
+			if r.URL.Path != "/side-door" {
+				return
+			}
+			_, _ = io.WriteString(w, marker+" of bob")
+			if r.Context().Err() != nil {
+				panic(http.ErrAbortHandler)
+			}
+		}), func(g *gate.Gate, _ *login.Config) {
+			g.Site.Traps, _ = match.Compile([][]match.Condition{{{Cookie: &match.Pair{Name: "^REMEMBER$"}}}})
+		})
+		c := w.browser().signIn("alice")
+		if c.get("/side-door"); c.status != http.StatusForbidden {
+			t.Fatalf("%d %s", c.status, c.body)
+		}
+	})
+}
+
 func TestAttack_J6_FailedLoginThatLogsSomebodyInIsTrapped(t *testing.T) {
 	stores(t, func(t *testing.T, open func(t *testing.T) backend) {
 		// The rule takes this for a wrong password; the application has let

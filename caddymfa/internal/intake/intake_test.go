@@ -271,3 +271,28 @@ func TestAttack_D1_D2_C7_Strip(t *testing.T) {
 		}
 	}
 }
+
+// A page of a wiki that a verified user saves is longer than any name.
+func TestLongFieldsPassAndAreNotRead(t *testing.T) {
+	part := func(name, value string) string {
+		return "--b\r\nContent-Disposition: form-data; name=\"" + name + "\"\r\n\r\n" + value + "\r\n"
+	}
+	text := part("page", strings.Repeat("x", 300<<10)) + part("user", "alice") + part("long", strings.Repeat("y", 65<<10)) + "--b--\r\n"
+	r := httptest.NewRequest(http.MethodPost, "/", strings.NewReader(text))
+	r.Header.Set("Content-Type", "multipart/form-data; boundary=b")
+	f, err := Read(r, Limits{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if v, state := f.Lookup(Body, "user"); v != "alice" || state != Exact {
+		t.Errorf("user: %q, %v", v, state)
+	}
+	for _, name := range []string{"page", "long"} {
+		if v, state := f.Lookup(Any, name); v != "" || state != Ambiguous {
+			t.Errorf("%s: %d bytes, %v", name, len(v), state)
+		}
+	}
+	if body, err := io.ReadAll(r.Body); err != nil || string(body) != text {
+		t.Errorf("the body was not put back: %d bytes, %v", len(body), err)
+	}
+}

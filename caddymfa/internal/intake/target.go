@@ -16,7 +16,8 @@ import (
 // Bounds on what is read.
 const (
 	maxQuery  = 8 << 10
-	maxFields = 200
+	maxParams = 200
+	maxFields = 1000 // as PHP's max_input_vars, for the large forms of verified users
 	maxPath   = 4 << 10
 )
 
@@ -166,7 +167,7 @@ var ErrTarget = errors.New("ambiguous request target")
 // attack J4), escapes that are none, control signs, raw or escaped, a fragment.
 func CheckTarget(r *http.Request) error {
 	q := r.URL.RawQuery
-	if len(q) > maxQuery || strings.Count(q, "&") >= maxFields || strings.ContainsAny(q, ";#") || strings.Contains(r.RequestURI, "#") {
+	if len(q) > maxQuery || strings.Count(q, "&") >= maxParams || strings.ContainsAny(q, ";#") || strings.Contains(r.RequestURI, "#") {
 		return ErrTarget
 	}
 	if r.URL.Fragment != "" || !text(r.URL.Path) || len(r.URL.Path) > maxPath {

@@ -47,6 +47,8 @@ type Condition struct {
 	// CookieChanged: the answer gives a cookie whose name matches another value
 	// than the session had.
 	CookieChanged string `json:"cookie_changed,omitempty"`
+	// CookieDeleted: the answer takes a cookie whose name matches away.
+	CookieDeleted string `json:"cookie_deleted,omitempty"`
 	// Header: the header field of this name has a value that matches.
 	Header *Pair `json:"header,omitempty"`
 	// Body: the body matches.
@@ -143,6 +145,10 @@ func (c Condition) compile() (t test, err error) {
 		kinds++
 		t.name = re("cookie_changed", c.CookieChanged)
 	}
+	if c.CookieDeleted != "" {
+		kinds++
+		t.name = re("cookie_deleted", c.CookieDeleted)
+	}
 	if c.Header != nil {
 		kinds++
 		t.value = re("header", c.Header.Value)
@@ -206,6 +212,8 @@ func (t *test) holds(ctx context.Context, a *Answer) (bool, error) {
 		return slices.ContainsFunc(a.Sets, func(s jar.Set) bool {
 			return !s.Delete && !s.Blank && t.name.MatchString(s.Cookie.Name) && !had(a.Jar, s.Cookie)
 		}), nil
+	case t.CookieDeleted != "":
+		return slices.ContainsFunc(a.Sets, func(s jar.Set) bool { return s.Blank && t.name.MatchString(s.Cookie.Name) }), nil
 	case t.Header != nil:
 		return slices.ContainsFunc(a.Header.Values(t.Header.Name), t.value.MatchString), nil
 	case t.Body != "":

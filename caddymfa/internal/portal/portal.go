@@ -345,10 +345,10 @@ func (p *Portal) challengeView(v *visit) page.View {
 		Kind: page.Code, Digits: p.Flow.Codes.Length, Minutes: max(1, int(st.Life(p.Flow.Codes)/time.Minute)),
 		Change: st.Enrol, Unsent: st.Failed, Regions: p.Regions,
 	}
-	if st.Number == "" || st.Enrol && v.c.R.URL.Query().Has("number") {
+	switch {
+	case st.Number == "" || st.Enrol && v.c.R.URL.Query().Has("number"):
 		view.Kind = page.Number
-	}
-	if st.Number != "" && st.Sends == 0 && view.Kind == page.Code {
+	case st.Sends == 0:
 		view.Kind = page.Ask
 	}
 	if n := st.Number; len(n) > 2 {

@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"strconv"
@@ -47,9 +48,7 @@ func TestScriptLeavesAloneWhatIsNoPage(t *testing.T) {
 	} {
 		w := httptest.NewRecorder()
 		s := &Script{W: w, Element: "<script></script>"}
-		for k, v := range head {
-			s.Header()[k] = v
-		}
+		maps.Copy(s.Header(), head)
 		_, _ = fmt.Fprint(s, "<html><head>")
 		s.Finish()
 		if w.Body.String() != "<html><head>" {
