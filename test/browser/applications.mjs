@@ -34,7 +34,7 @@ const fixture = {
 
 export const applications = {
   wordpress: {
-    page: '/wp-admin/', deep: '/wp-admin/edit.php',
+    page: '/wp-admin/tools.php', deep: '/wp-admin/edit.php',
     marker: '#wp-admin-bar-logout', name: '#wp-admin-bar-my-account > a .display-name', shown: (user) => user,
     form: '#user_login', login: fill('#user_login', '#user_pass', '#wp-submit'),
     refused: '#login_error',

@@ -29,7 +29,7 @@ async function visit(gated, problems, cookies = []) {
     baseURL: url, viewport: { width: 1000, height: 800 }, locale: 'en-GB', colorScheme: 'light',
     ...(gated ? {} : { proxy: { server: proxy } }),
   });
-  context.setDefaultTimeout(15000);
+  context.setDefaultTimeout(30000);
   await context.addCookies(cookies);
   const bare = (text) => text.replaceAll(url, '').replace(/\?.*/, '');
   const counts = (address) => (address === '' || address.startsWith(url)) && !address.endsWith('/favicon.ico');
