@@ -175,7 +175,7 @@ func (s *subject) run(t *testing.T) {
 	if !s.directory && !s.single {
 		part("names, enrolling", block+"\nenroll self", func(t *testing.T, g *gate) { s.names(t, g, true) })
 	}
-	part("the login page", block, func(t *testing.T, g *gate) { s.looksTheSame(t, g, upstream) })
+	part("the login page", block+"\nbridge off", func(t *testing.T, g *gate) { s.looksTheSame(t, g, upstream) })
 	if s.base != nil {
 		s.base(t, data)
 		below := *s
