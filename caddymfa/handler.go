@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unicode/utf8"
 
@@ -103,8 +104,8 @@ type Handler struct {
 
 	gate    *gate.Gate
 	log     *zap.Logger
-	placing *sync.Once
-	placed  error
+	placing *sync.Mutex
+	placed  *atomic.Pointer[placed]
 }
 
 // LogoutConfig is a request that ends the session, when its answer fulfils one
@@ -179,7 +180,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	}
 	p := &portal.Portal{Flow: app.flow, Pages: app.pages, Prefix: g.Prefix, Login: g.LoginURL(), Regions: app.phones.Countries}
 	g.Portal = p.Serve
-	h.gate, h.placing = g, new(sync.Once)
+	h.gate, h.placing, h.placed = g, new(sync.Mutex), new(atomic.Pointer[placed])
 	return nil
 }
 
@@ -465,14 +466,15 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	if h.Mode == modeObserve {
 		return h.observe(w, r, next)
 	}
-	server, _ := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
+	ctx := r.Context()
+	server, _ := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
 	if err := h.place(server); err != nil {
 		// Only before Start has refused this configuration.
 		w.WriteHeader(http.StatusServiceUnavailable)
 		return nil //nolint:nilerr // written, because a returned error runs routes outside the gate
 	}
-	route := &route{ctx: r.Context()}
-	repl := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer) //nolint:forcetypeassert // the server sets it
+	route := &route{ctx: ctx}
+	repl := ctx.Value(caddy.ReplacerCtxKey).(*caddy.Replacer) //nolint:forcetypeassert // the server sets it
 	who := ""
 	if h.FirstFactor != "" {
 		who = identified(repl.ReplaceAll(h.FirstFactor, ""))
@@ -480,13 +482,12 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	repl.Delete("http.auth.user.id")
 	repl.Map(route.placeholder)
 	in := gate.Input{Method: r.Method, URL: r.URL, Secure: secure(r), FirstFactor: who, Server: route}
-	if orig, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok {
+	if orig, ok := ctx.Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok {
 		in.Method, in.URL = orig.Method, orig.URL
 	}
-	in.ClientIP, _ = caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
 	reason, err := h.gate.Serve(w, r, in, next.ServeHTTP)
 	if server != nil && server.Logs != nil {
-		if extra, ok := r.Context().Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields); ok {
+		if extra, ok := ctx.Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields); ok {
 			extra.Set(zap.String("mfa", string(reason)))
 		}
 	}
@@ -533,6 +534,12 @@ func (t *route) Announce(level session.Level, user string, at time.Time) {
 	t.level, t.user, t.at = level, user, at
 }
 
+// ClientIP implements [gate.Server].
+func (t *route) ClientIP() string {
+	ip, _ := caddyhttp.GetVar(t.ctx, caddyhttp.ClientIPVarKey).(string)
+	return ip
+}
+
 // NoLog implements [gate.Server].
 func (t *route) NoLog() { caddyhttp.SetVar(t.ctx, caddyhttp.LogSkipVar, true) }
 
@@ -565,8 +572,11 @@ func secure(r *http.Request) bool {
 	if r.TLS != nil {
 		return true
 	}
+	if !strings.EqualFold(r.Header.Get("X-Forwarded-Proto"), "https") {
+		return false
+	}
 	trusted, _ := caddyhttp.GetVar(r.Context(), caddyhttp.TrustedProxyVarKey).(bool)
-	return trusted && strings.EqualFold(r.Header.Get("X-Forwarded-Proto"), "https")
+	return trusted
 }
 
 var (

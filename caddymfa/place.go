@@ -91,15 +91,25 @@ func fixed(host string) bool { return host != anyHost && !strings.ContainsAny(ho
 // place tells the gate which hosts it is for. It is called when Caddy starts
 // and, because the servers may start first, by the first request.
 func (h *Handler) place(s *caddyhttp.Server) error {
-	h.placing.Do(func() {
-		var hosts []string
-		if s != nil {
-			hosts = places(s)[h]
-		}
-		h.placed = h.settle(hosts)
-	})
-	return h.placed
+	if done := h.placed.Load(); done != nil {
+		return done.err
+	}
+	h.placing.Lock()
+	defer h.placing.Unlock()
+	if done := h.placed.Load(); done != nil {
+		return done.err
+	}
+	var hosts []string
+	if s != nil {
+		hosts = places(s)[h]
+	}
+	done := &placed{h.settle(hosts)}
+	h.placed.Store(done)
+	return done.err
 }
+
+// placed says that a gate was told its hosts, and what came of it.
+type placed struct{ err error }
 
 func (h *Handler) settle(hosts []string) error {
 	if h.gate.Site.App = h.App; h.App == "" {

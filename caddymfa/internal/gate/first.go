@@ -100,7 +100,7 @@ func (g *Gate) basic(v *visit) (reason event.Reason, err error, done bool) { //n
 	} else if e := g.public(v); e != nil {
 		return g.forwardPublic(v, e), nil, true // needs no password, so none is tried (attack J8)
 	}
-	out, fail := g.Flow.Basic(v.r.Context(), v.site, v.call, rule, cred)
+	out, fail := g.Flow.Basic(v.r.Context(), v.site, g.asking(v), rule, cred)
 	reason, err = g.outcome(v, out, fail)
 	return reason, err, true
 }
@@ -117,7 +117,7 @@ func (g *Gate) identified(v *visit) (reason event.Reason, err error, done bool) 
 	if v.in.FirstFactor == "" {
 		return g.refuse(v, event.Unidentified), nil, true
 	}
-	out, fail := g.Flow.Identified(v.r.Context(), v.site, v.call, v.in.FirstFactor)
+	out, fail := g.Flow.Identified(v.r.Context(), v.site, g.asking(v), v.in.FirstFactor)
 	reason, err = g.outcome(v, out, fail)
 	return reason, err, true
 }

@@ -418,7 +418,7 @@ func (h *head) anonymous(status int, hd http.Header) bool {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(h.v.r.Context()), 5*time.Second)
 	defer cancel()
 	var full *limit.Exceeded
-	if err := h.g.Flow.Limits.Visitor(ctx, limit.Network(h.v.call.ClientIP)); errors.As(err, &full) {
+	if err := h.g.Flow.Limits.Visitor(ctx, limit.Network(h.v.in.Server.ClientIP())); errors.As(err, &full) {
 		return h.drop(event.TooManyVisitors, nil)
 	} else if err != nil {
 		return h.drop(event.StoreDown, err)

@@ -87,8 +87,6 @@ type Input struct {
 	// Method and URL are the original ones, before the site's rewrites.
 	Method string
 	URL    *url.URL
-	// ClientIP is the client's address behind trusted proxies.
-	ClientIP string
 	// FirstFactor is whom Caddy has identified, "" for nobody.
 	FirstFactor string
 	// Secure: the client's connection is TLS, as far as trusted proxies say.
@@ -101,6 +99,8 @@ type Input struct {
 type Server interface {
 	// Announce says who is there, before the rest of the route runs.
 	Announce(level session.Level, user string, verifiedAt time.Time)
+	// ClientIP is the client's address behind trusted proxies.
+	ClientIP() string
 	// NoLog keeps the request out of the access log: its address holds a password.
 	NoLog()
 }

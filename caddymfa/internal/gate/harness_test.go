@@ -138,7 +138,9 @@ func (f *faulty) Now(ctx context.Context) (time.Time, error) {
 }
 
 // deaf is a server that does not care.
-type deaf struct{}
+type deaf string
+
+func (d deaf) ClientIP() string { return string(d) }
 
 func (deaf) Announce(session.Level, string, time.Time) {}
 func (deaf) NoLog()                                    {}
@@ -481,8 +483,8 @@ func (w *world) node(ring *keyring.Ring, cfg []config) {
 			client = "192.0.2.1"
 		}
 		in := gate.Input{
-			Method: r.Method, URL: &orig, ClientIP: client, Secure: r.TLS != nil,
-			FirstFactor: r.Header.Get("X-Test-User"), Server: deaf{},
+			Method: r.Method, URL: &orig, Secure: r.TLS != nil,
+			FirstFactor: r.Header.Get("X-Test-User"), Server: deaf(client),
 		}
 		serve := g.Serve
 		if w.observe {

@@ -73,6 +73,7 @@ func (g *Gate) Observe(w http.ResponseWriter, r *http.Request, in Input, next up
 type silent struct{}
 
 func (silent) Announce(session.Level, string, time.Time) {}
+func (silent) ClientIP() string                          { return "" }
 func (silent) NoLog()                                    {}
 
 // copyRequest is a request that may be read, while the original stays as it

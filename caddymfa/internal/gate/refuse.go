@@ -17,13 +17,14 @@ import (
 // portal hands a request to our own routes.
 func (g *Gate) portal(v *visit) event.Reason {
 	g.announce(v)
+	v.call.ClientIP = v.in.Server.ClientIP()
 	g.Portal(v.w, v.site, v.call)
 	return event.OK
 }
 
 // attempt runs a login and writes what came of it.
 func (g *Gate) attempt(v *visit, rules login.Rules) (event.Reason, error) {
-	out, err := g.Flow.Login(v.r.Context(), v.site, v.call, rules, v.form)
+	out, err := g.Flow.Login(v.r.Context(), v.site, g.asking(v), rules, v.form)
 	return g.outcome(v, out, err)
 }
 

@@ -400,7 +400,7 @@ func TestAttack_B5_ExtendedConnectNeedsProof(t *testing.T) {
 				} else {
 					r.Proto = "websocket"
 				}
-				in := gate.Input{Method: r.Method, URL: r.URL, ClientIP: "192.0.2.1", Secure: true, Server: deaf{}}
+				in := gate.Input{Method: r.Method, URL: r.URL, Secure: true, Server: deaf("192.0.2.1")}
 				rw := httptest.NewRecorder()
 				_, err := w.gates[0].Serve(rw, r, in, func(http.ResponseWriter, *http.Request) error {
 					t.Errorf("HTTP/%d: %s reached the application", major, path)

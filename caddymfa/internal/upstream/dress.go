@@ -35,10 +35,14 @@ func Dress(r *http.Request, cookies string, credentials []string, upgrade bool) 
 			delete(h, "Upgrade")
 		}
 	}
-	if cookies == "" {
+	switch old := h["Cookie"]; {
+	case cookies == "":
 		delete(h, "Cookie")
-	} else {
+	case len(old) == 0:
 		h["Cookie"] = []string{cookies}
+	default:
+		old[0] = cookies
+		h["Cookie"] = old[:1]
 	}
 }
 
