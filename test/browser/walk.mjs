@@ -5,30 +5,17 @@
 //   node walk.mjs URL PHONES PICTURES
 //
 // Prints one line for each check and ends with 1 when one fails.
-import { readFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import { check, end, launch, phones, pictures } from './chromium.mjs';
+import { looker } from './look.mjs';
 
 const [url, phonesAddress, folder] = process.argv.slice(2);
 const picture = pictures(folder);
-const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 const browser = await launch();
 const texts = phones(phonesAddress);
 const code = async () => (await texts()).codes.alice;
 const other = (c) => (c === '000000' ? '000001' : '000000');
 
-async function look(page, name) {
-  for (const scheme of ['light', 'dark']) {
-    await page.emulateMedia({ colorScheme: scheme });
-    await page.screenshot({ path: picture(`${name}-${scheme}`), fullPage: true });
-    const wide = await page.evaluate(() => document.documentElement.scrollWidth > document.documentElement.clientWidth);
-    check(`${name} ${scheme}: nothing is wider than the window`, !wide);
-    const client = await page.context().newCDPSession(page);
-    await client.send('Page.setBypassCSP', { enabled: true });
-    const result = await page.evaluate(`${axe}; axe.run(document, { runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'] })`);
-    check(`${name} ${scheme}: axe-core`, result.violations.length === 0, JSON.stringify(result.violations.map((v) => [v.id, v.nodes.map((n) => n.html)])));
-  }
-}
+const look = looker(picture);
 
 async function signIn(page, user, password, path) {
   await page.goto(url + path);
