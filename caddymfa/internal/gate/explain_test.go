@@ -22,8 +22,8 @@ func TestExplainSaysWhatServeDoes(t *testing.T) {
 		"/xmlrpc", "/xmlrpc/x", "//xmlrpc", "/%78mlrpc", "/api/login", "/home;jsessionid=1", "/x%00y", "/x\\y", "/forgot?step=1", "/forgot?step=2", "/forgot?step=1&step=1",
 	}
 	bodies := []string{"", "user=alice&password=wrong", "user=alice&user=bob", "other=1"}
-	kinds := map[string]int{}
 	each(t, func(t *testing.T, w *world) {
+		kinds := map[string]int{}
 		for _, target := range targets {
 			for _, method := range []string{http.MethodGet, http.MethodHead, http.MethodPost, "PROPFIND"} {
 				for _, body := range bodies {

@@ -24,7 +24,11 @@ type Stream struct {
 	id    ID
 	gate  string
 	since time.Time
-	end   func()
+
+	// over keeps the end of a session from a stream that is over: what end
+	// touches is no longer the stream's then.
+	over sync.Mutex
+	end  func() // nil when it is over
 
 	next, prev *Stream
 	linked     bool
@@ -58,6 +62,9 @@ func (l *live) tie(gate string, id ID, end func()) *Stream {
 // Release unties the stream from its session: it is over, or it is the answer
 // that ends the session and still has to reach the client.
 func (st *Stream) Release() {
+	st.over.Lock()
+	st.end = nil
+	st.over.Unlock()
 	l := st.live
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -85,15 +92,19 @@ func (l *live) unlink(st *Stream) {
 
 // end ends the streams of a session.
 func (l *live) end(id ID) {
-	var ends []func()
+	var ending []*Stream
 	l.mu.Lock()
 	for st := l.open[id]; st != nil; st = l.open[id] {
-		ends = append(ends, st.end)
+		ending = append(ending, st)
 		l.unlink(st)
 	}
 	l.mu.Unlock()
-	for _, end := range ends {
-		end()
+	for _, st := range ending {
+		st.over.Lock()
+		if st.end != nil {
+			st.end()
+		}
+		st.over.Unlock()
 	}
 }
 

@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"bufio"
+	"bytes"
 	"io"
 	"net"
 	"net/http"
@@ -23,6 +24,7 @@ type Script struct {
 	decided, adding bool
 	status          int
 	begin           []byte // the beginning of the page, until the place is found
+	waiting         bool   // for the end of a tag
 }
 
 // Header is the live header map of the client's answer.
@@ -67,8 +69,11 @@ func (s *Script) Write(b []byte) (int, error) {
 		return s.W.Write(b)
 	}
 	s.begin = append(s.begin, b...)
+	if s.waiting && bytes.IndexByte(b, '>') < 0 && len(s.begin) < maxBegin {
+		return len(b), nil // what was begun is not at its end yet
+	}
 	at, found := place(s.begin)
-	if !found && len(s.begin) < maxBegin {
+	if s.waiting = !found; s.waiting && len(s.begin) < maxBegin {
 		return len(b), nil
 	}
 	return len(b), s.add(at)
