@@ -36,10 +36,11 @@ var (
 func main() {
 	flag.Parse()
 	fmt.Printf("%s, %d processors, %s\n\n", cpu(), runtime.NumCPU(), runtime.Version())
-	bench("embedded", "store embedded", nil)
+	bench("embedded", "store embedded", 1, nil)
 	srv := startRedis()
-	bench("redis", "store redis "+srv.url+"\n\t\tsecret benchmark-secret-of-at-least-32-bytes", srv)
+	bench("redis", "store redis "+srv.url+"\n\t\tsecret benchmark-secret-of-at-least-32-bytes", 1, srv)
 	srv.stop()
+	bench("ten rules", "store embedded", 10, nil)
 	if *size {
 		compareSize()
 	}
@@ -104,8 +105,9 @@ type site struct {
 	texts               *texts
 }
 
-// start runs both sites in front of one application. end gives all of it back.
-func start(store string) (s *site, end func()) {
+// start runs both sites in front of one application, with as many login rules.
+// end gives all of it back.
+func start(store string, rules int) (s *site, end func()) {
 	dir, err := os.MkdirTemp("", "caddymfa-bench-")
 	if err != nil {
 		log.Fatal(err)
@@ -123,6 +125,10 @@ func start(store string) (s *site, end func()) {
 	sms := httptest.NewServer(s.texts)
 	plain, gated, admin := free(), free(), free()
 	s.plain, s.gated, s.admin = address(plain), address(gated), address(admin)
+	var more strings.Builder
+	for i := 1; i < rules; i++ {
+		fmt.Fprintf(&more, "\t\tlogin rule%d {\n\t\t\tpath /login%d /login%d/*\n\t\t\tfields user password\n\t\t\tuser form user\n\t\t\tidentity /me \"Signed in as ([^<]+)\\.\"\n\t\t}\n", i, i, i)
+	}
 	config := fmt.Sprintf(`{
 	admin 127.0.0.1:%d
 	persist_config off
@@ -154,11 +160,11 @@ http://127.0.0.1:%d {
 			user form user
 			identity /me "Signed in as ([^<]+)\."
 		}
-		session_cookies ^PAY(SESS|REMEMBER)$
+%s		session_cookies ^PAY(SESS|REMEMBER)$
 	}
 	reverse_proxy %s
 }
-`, admin, store, sms.URL, dir, plain, app.Listener.Addr(), gated, app.Listener.Addr())
+`, admin, store, sms.URL, dir, plain, app.Listener.Addr(), gated, &more, app.Listener.Addr())
 	file := filepath.Join(dir, "Caddyfile")
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		log.Fatal(err)
@@ -187,8 +193,8 @@ http://127.0.0.1:%d {
 
 func address(port int) string { return fmt.Sprintf("http://127.0.0.1:%d", port) }
 
-func bench(name, store string, redis *redisServer) {
-	s, end := start(store)
+func bench(name, store string, rules int, redis *redisServer) {
+	s, end := start(store, rules)
 	defer end()
 	direct, handle := login(s.plain, "user0", nil), login(s.gated, "user0", s.texts)
 	if redis != nil {

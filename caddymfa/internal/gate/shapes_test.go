@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -352,9 +353,7 @@ func TestShapesOfLogins(t *testing.T) {
 
 func (s *shape) post(c *client, user, password string) {
 	v := url.Values{"user": {user}, "password": {password}}
-	for k, x := range s.fields {
-		v[k] = x
-	}
+	maps.Copy(v, s.fields)
 	path := s.path
 	if path == "" {
 		path = "/login"
