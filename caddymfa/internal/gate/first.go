@@ -81,6 +81,9 @@ func (h *head) mayGive(status int, hd http.Header) bool {
 // basic finds out what a request's HTTP Basic credential is worth. done means
 // that the request was answered.
 func (g *Gate) basic(v *visit) (reason event.Reason, err error, done bool) { //nolint:revive,staticcheck // as Serve
+	if !g.rules().Basic {
+		return "", nil, false
+	}
 	rule := g.Rules.Basic(&v.target)
 	if rule == nil {
 		return "", nil, false

@@ -45,7 +45,7 @@ func (g *Gate) verified(v *visit) (event.Reason, error) {
 	if v.bearer == released || v.proven {
 		r.Header["Authorization"] = authorization
 	}
-	if g.Rules.Covers(&v.target) {
+	if g.rules().Covers(&v.target) {
 		intake.StripOverrides(r.Header) // a login must not hide behind another method
 	}
 	if leavesHTTP(r) {

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddymfa/caddymfa/caddymfa/internal/event"
@@ -62,6 +63,7 @@ type Gate struct {
 	// Prepare is handed to upstream.Own.
 	Prepare func(parent, own *http.Request, w http.ResponseWriter) *http.Request
 
+	index atomic.Pointer[login.Index]
 	seen  witness
 	mu    sync.RWMutex
 	sites map[string]*flow.Gate
@@ -103,6 +105,16 @@ type Server interface {
 	ClientIP() string
 	// NoLog keeps the request out of the access log: its address holds a password.
 	NoLog()
+}
+
+// rules is the index of the rules, made when it is first needed.
+func (g *Gate) rules() *login.Index {
+	x := g.index.Load()
+	if x == nil {
+		x = g.Rules.Index()
+		g.index.Store(x)
+	}
+	return x
 }
 
 // maxSites bounds the hosts that a gate remembers; a site for any host would

@@ -248,7 +248,7 @@ func (g *Gate) read(v *visit) (*intake.Form, event.Reason) {
 
 // login finds the rules that the request is a login of.
 func (g *Gate) login(v *visit) (login.Rules, event.Reason) {
-	if !g.Rules.Candidate(&v.target) {
+	if !g.rules().Covers(&v.target) || !g.Rules.Candidate(&v.target) {
 		return nil, ""
 	}
 	f, reason := g.read(v)

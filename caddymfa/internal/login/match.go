@@ -7,6 +7,7 @@ import (
 
 	"github.com/caddymfa/caddymfa/caddymfa/internal/event"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/intake"
+	"github.com/caddymfa/caddymfa/caddymfa/internal/match"
 )
 
 // Request is a request as rules see it.
@@ -42,9 +43,32 @@ func (r *Rule) candidate(q *Request) bool {
 	return q.URL.RawQuery != "" || slices.Contains(r.Methods, q.Method) || q.ContentLength != 0
 }
 
-// Covers reports whether a rule is for the request's path, whatever it carries.
-func (rs Rules) Covers(q *Request) bool {
-	return slices.ContainsFunc(rs, func(r *Rule) bool { return r.Config.Basic == "" && r.covers(q) })
+// Index answers for all rules of a site at once what is asked of every request.
+type Index struct {
+	paths match.Paths
+	any   bool
+	// Basic: there is a rule for HTTP Basic.
+	Basic bool
+}
+
+// Index gathers what the rules are for.
+func (rs Rules) Index() *Index {
+	x := &Index{}
+	for _, r := range rs {
+		if r.Config.Basic != "" {
+			x.Basic = true
+			continue
+		}
+		x.any = x.any || r.AnyPath
+		x.paths = append(x.paths, r.paths...)
+	}
+	return x
+}
+
+// Covers reports whether a rule, but for those for HTTP Basic, is for the
+// request's path, whatever it carries.
+func (x *Index) Covers(q *Request) bool {
+	return x.any || x.paths.Match(q.Path) || x.paths.Any(q.Spellings)
 }
 
 func (r *Rule) covers(q *Request) bool {
