@@ -47,7 +47,7 @@ for (const by of ['fetch', 'xhr', 'state']) {
   }
   const otp = page.locator('dialog #otp');
   await otp.waitFor();
-  check(`${by}: the dialog is in German`, (await page.locator('dialog h1').innerText()) === 'Sehen Sie auf Ihr Telefon' || (await page.locator('dialog').getAttribute('lang')) === 'de');
+  check(`${by}: the dialog is in German`, (await page.locator('dialog h1').innerText()) === 'Schauen Sie auf Ihr Telefon' && (await page.locator('dialog').getAttribute('lang')) === 'de');
   check(`${by}: the field has the focus`, await otp.evaluate((e) => e.getRootNode().activeElement === e));
   check(`${by}: the application has seen nothing yet`, (await page.title()) === 'out' && (await page.innerText('#says')) === 'failed 401');
   await page.screenshot({ path: `${pictures}/bridge-${by}.png` });
