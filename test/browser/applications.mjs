@@ -15,6 +15,7 @@
 //   stays        it never leaves its one page; inside: asks it who is signed in;
 //                dialog: it logs in by script, and the code is asked for over
 //                its page; bearer: it has tokens and no session cookies
+//   cancelled    what it shows to who gives up at the code, where it says so
 //   complaints   what the page makes of the gate's answers
 
 const fill = (name, password, button) => async (page, user, secret) => {
@@ -98,7 +99,6 @@ export const applications = {
     form: '#node-dialog-login-username', login: fill('#node-dialog-login-username', '#node-dialog-login-password', '#node-dialog-login-submit'),
     refused: '#node-dialog-login-failed', cancelled: '#node-dialog-login-failed',
     stays: true, dialog: true, bearer: true,
-    complaints: /40[13]/,
     logout: async (page) => {
       await page.click('#red-ui-header-button-user');
       await page.click('#usermenu-item-logout');
@@ -116,7 +116,7 @@ export const applications = {
     },
     refused: 'text=Invalid login credentials.',
     stays: true, dialog: true, bearer: true,
-    complaints: /40[013]/,
+    complaints: /403.*\/auth-with-password/, // the login without the code
     logout: async (page) => {
       await page.click('.app-sidebar .thumb');
       await page.click('text=Logout');

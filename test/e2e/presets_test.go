@@ -49,8 +49,10 @@ type subject struct {
 	shut []string
 	// gives finds bearer tokens in answers. Whoever is given one carries it.
 	gives *regexp.Regexp
-	// chromium: it is walked in Chromium by this test.
+	// chromium: it is walked in Chromium by this test, and once more under the
+	// strictest of the usual policies that it can live with.
 	chromium bool
+	policy   string
 	// directory: users cannot enrol themselves.
 	directory bool
 	// single: one password, no users.
@@ -185,6 +187,13 @@ func (s *subject) run(t *testing.T) {
 	}
 	if s.chromium {
 		part("in Chromium", block, func(t *testing.T, g *gate) { (&app{name: s.app}).inChromium(t, g, upstream) })
+		t.Run("in Chromium under a policy", func(t *testing.T) {
+			g := startGate(t, port, upstream, block, "", func(_ *gate, text string) string {
+				proxy := "reverse_proxy " + upstream
+				return strings.Replace(text, proxy, proxy+" {\n\t\theader_down Content-Security-Policy \""+s.policy+"\"\n\t}", 1)
+			})
+			(&app{name: s.app}).inChromium(t, g, upstream)
+		})
 	}
 	part("the login page", block, func(t *testing.T, g *gate) { s.looksTheSame(t, g, upstream) })
 	if s.base != nil {

@@ -372,7 +372,7 @@ var subjects = []*subject{
 		},
 	},
 	{
-		preset: "node-red", app: "node-red", heavy: true, chromium: true,
+		preset: "node-red", app: "node-red", heavy: true, chromium: true, policy: "script-src 'self' 'unsafe-inline'; object-src 'none'",
 		page: "/settings", marker: `"user":{"username":"`, who: regexp.MustCompile(`"user":{"username":"([^"]+)"`),
 		login: func(b *browser, user, password string) { nodeRED("/auth/token").try(b, user, password) },
 		again: func(b *browser, user, password string) { nodeRED("/auth/token").try(b, user, password) },
@@ -406,7 +406,7 @@ var subjects = []*subject{
 		},
 	},
 	{
-		preset: "pocketbase", app: "pocketbase", heavy: true, chromium: true, loginPage: "/_/",
+		preset: "pocketbase", app: "pocketbase", heavy: true, chromium: true, policy: "script-src 'self' 'unsafe-inline'; object-src 'none'", loginPage: "/_/",
 		page: "/_/", marker: `"record":{`, who: regexp.MustCompile(`"email":"([^"@]+)@example.test"`),
 		login: func(b *browser, user, password string) { pocketBase("_superusers").try(b, user, password) },
 		again: func(b *browser, user, password string) { pocketBase("_superusers").try(b, user, password) },
