@@ -89,6 +89,7 @@ for (const by of ['fetch', 'xhr', 'state']) {
   await page.waitForFunction(() => document.getElementById('says').textContent !== '', null, { timeout: 10000 }).catch(() => {});
   check(`${by}: Escape is a failed sign-in`, (await page.innerText('#says')) === 'failed 403', await page.innerText('#says'));
   check(`${by}: the dialog is gone`, await page.locator('dialog').count() === 0);
+  check(`${by}: the page's own Escape was not meant`, (await page.title()) === 'out');
   check(`${by}: the focus is back`, await page.evaluate(() => document.activeElement.value) === by);
   check(`${by}: the session owes nothing`, (await (await context.request.get(url + '/mfa/status')).json()).level === '');
   await context.close();

@@ -29,6 +29,7 @@ const singlePageHTML = `<!doctype html><html lang=en><head><meta charset=utf-8><
 // singlePageScript makes a sign-in in each of the three ways that are in use, and shows a page
 // with the token that it was given.
 const singlePageScript = `
+document.addEventListener('keydown', (e) => { if (e.key === 'Escape') document.title = 'closed'; });
 const says = (text) => { document.getElementById('says').textContent = text; };
 const go = async (status, body) => {
   if (status !== 200) { says('failed ' + status); return; }

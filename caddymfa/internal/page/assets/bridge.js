@@ -40,6 +40,8 @@
     const dialog = element('dialog', { lang: t.lang, dir: t.dir, 'aria-labelledby': 'heading' });
     root.append(dialog);
     document.documentElement.append(host);
+    // The page has keys and focus traps of its own.
+    for (const name of ['keydown', 'keypress', 'keyup', 'focusin', 'focusout']) host.addEventListener(name, (e) => e.stopPropagation());
     const before = document.activeElement;
 
     try {
