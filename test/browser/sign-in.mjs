@@ -91,7 +91,7 @@ async function walk(gated) {
     check('the right password asks for the code', await outside(page, `dialog ${codeField}`));
     await page.keyboard.press('Escape');
     check('Escape is a failed login', await outside(page, app.form) && (!app.cancelled || await there(page, app.cancelled, 'visible')));
-    check('and the dialog is gone', await page.locator('dialog').count() === 0);
+    check('and the dialog is gone', await there(page, 'dialog', 'detached'));
     await go(page, app.page);
     await signIn(page, 'alice');
     check('the next login asks for the code', await outside(page, `dialog ${codeField}`));
