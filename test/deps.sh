@@ -22,7 +22,7 @@ if [ ${#missing[@]} -gt 0 ]; then
 fi
 for app in "$here"/apps/*/; do
 	case "${1:-}/$(basename "$app")" in
-	/mediawiki | /phpmyadmin | /redmine) continue ;;
+	/mediawiki | /phpmyadmin | /redmine | /node-red | /pocketbase) continue ;;
 	esac
 	bash "$app/install.sh" > /dev/null
 done

@@ -13,8 +13,10 @@
 //   sessions     its session cookies; cookies: what else may be in the browser
 //                beside the gate's handle
 //   stays        it never leaves its one page; inside: asks it who is signed in;
-//                owed: how the person comes to the code page; complaints: what
-//                the page makes of the gate's answers
+//                dialog: it logs in by script, and the code is asked for over
+//                its page; bearer: it has tokens and no session cookies
+//   cancelled    what it shows to who gives up at the code, where it says so
+//   complaints   what the page makes of the gate's answers
 
 const fill = (name, password, button) => async (page, user, secret) => {
   await page.fill(name, user);
@@ -83,14 +85,48 @@ export const applications = {
     inside: (page) => page.evaluate(async () => (await (await fetch('/json', {
       method: 'POST', headers: { 'Content-Type': 'application/json' }, body: '{"method":"auth.check_session","params":[],"id":1}',
     })).json()).result === true),
-    stays: true,
-    owed: (page) => page.goto('/mfa'), // it takes the gate's 403 for an error, and stays as it is
+    stays: true, dialog: true,
     complaints: /(401|403).*\/json/, // the login without the code, and its polls after the logout
     logout: async (page) => {
       await page.click('.icon-logout');
       await page.locator('.x-window [name=password]').waitFor();
     },
     sessions: /^_session_id$/, cookies: /^$/,
+  },
+  'node-red': {
+    page: '/', deep: '/',
+    marker: '.red-ui-tab-label:has-text("SECRET-FLOW")',
+    form: '#node-dialog-login-username', login: fill('#node-dialog-login-username', '#node-dialog-login-password', '#node-dialog-login-submit'),
+    refused: '#node-dialog-login-failed', cancelled: '#node-dialog-login-failed',
+    stays: true, dialog: true, bearer: true,
+    logout: async (page) => {
+      await page.click('#red-ui-header-button-user');
+      await page.click('#usermenu-item-logout');
+      await page.locator('#node-dialog-login-username').waitFor();
+    },
+    sessions: /./, cookies: /^$/,
+  },
+  pocketbase: {
+    page: '/_/', deep: '/_/#/settings',
+    marker: '.app-sidebar',
+    form: 'form input[type=password]', login: async (page, user, secret) => {
+      await page.fill('form input[type=email]', `${user}@example.test`);
+      await page.fill('form input[type=password]', secret);
+      await page.click('form button[type=submit]');
+    },
+    refused: 'text=Invalid login credentials.',
+    stays: true, dialog: true, bearer: true,
+    complaints: /403.*\/auth-with-password/, // the login without the code
+    logout: async (page) => {
+      await page.click('.app-sidebar .thumb');
+      await page.click('text=Logout');
+      await page.locator('form input[type=password]').waitFor();
+      if ((await page.request.get('/mfa/status')).ok()) { // it only forgets the token
+        await page.goto('/mfa');
+        await page.click('button');
+      }
+    },
+    sessions: /./, cookies: /^$/,
   },
   'promoted session': fixture,
   'verdict one request later, by identity': { ...fixture, refused: undefined }, // it answers both alike

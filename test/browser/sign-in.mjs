@@ -16,6 +16,7 @@ const picture = chromium.pictures(folder);
 const password = { alice: 'Alice-pw-1', bob: 'Bob-pw-2' };
 const browser = await chromium.launch();
 
+const size = { width: 1000, height: 800 };
 const ready = { waitUntil: 'domcontentloaded' };
 const codeField = '[name=otp]';
 const handle = /^(__Host-)?mfa/;
@@ -26,7 +27,7 @@ const handle = /^(__Host-)?mfa/;
 // the icon, which Chromium asks for when it likes.
 async function visit(gated, problems, cookies = []) {
   const context = await browser.newContext({
-    baseURL: url, viewport: { width: 1000, height: 800 }, locale: 'en-GB', colorScheme: 'light',
+    baseURL: url, viewport: size, locale: 'en-GB', colorScheme: 'light',
     ...(gated ? {} : { proxy: { server: proxy } }),
   });
   context.setDefaultTimeout(30000);
@@ -75,12 +76,40 @@ async function walk(gated) {
     check(`cookies ${when}`, handles.length < 2 && handles.every((c) => c.httpOnly && c.sameSite === 'Lax')
       && others.every((c) => app.cookies.test(c.name) && !app.sessions.test(c.name)), JSON.stringify(all));
   };
+  const sent = async () => (await phones()).sent;
   const level = async (person) => (await (await person.request.get('/mfa/status')).json()).level;
   const go = (where, address) => where.goto(address, ready);
   const signIn = (where, user) => does(where, () => app.login(where, user, password[user]));
   const typeCode = async (where, user) => {
     await where.fill(codeField, (await phones()).codes[user]);
     await Promise.all([where.waitForNavigation(ready), where.press(codeField, 'Enter')]);
+  };
+
+  // The code is asked for over the application's own page, which then goes on as
+  // if it had had its answer at once. Who gives up is where he was before.
+  const inDialog = async () => {
+    check('the right password asks for the code', await outside(page, `dialog ${codeField}`));
+    await page.keyboard.press('Escape');
+    check('Escape is a failed login', await outside(page, app.form) && (!app.cancelled || await there(page, app.cancelled, 'visible')));
+    check('and the dialog is gone', await there(page, 'dialog', 'detached'));
+    await go(page, app.page);
+    await signIn(page, 'alice');
+    check('the next login asks for the code', await outside(page, `dialog ${codeField}`));
+    await page.screenshot({ path: picture('code') });
+    await page.setViewportSize({ width: 320, height: 640 });
+    await page.screenshot({ path: picture('code-narrow') });
+    await page.setViewportSize(size);
+    await cookies('before the code');
+    const other = await context.newPage();
+    await go(other, app.page);
+    check('no marker in another window', await outside(other, codeField));
+    await other.close();
+    check('there were two texts', await sent() === before + 2);
+    const document = await page.evaluate(() => performance.timeOrigin);
+    await page.keyboard.type((await phones()).codes.alice); // the field has the focus
+    await page.keyboard.press('Enter');
+    check('the page goes on by itself', await inside(page, 'alice'));
+    check('it is the same page', await page.evaluate(() => performance.timeOrigin) === document);
   };
 
   // A deep link leads to the application's own login page, as it always looked.
@@ -98,7 +127,6 @@ async function walk(gated) {
   }
 
   // The wrong password.
-  const sent = async () => (await phones()).sent;
   const before = await sent();
   await does(page, () => app.login(page, 'alice', 'wrong'));
   check('a wrong password is refused', await outside(page, app.form) && (!app.refused || await there(page, app.refused, 'visible')));
@@ -112,8 +140,8 @@ async function walk(gated) {
   if (second !== page) await go(second, app.before);
   await go(page, app.deep);
   await signIn(page, 'alice');
-  if (gated) {
-    await app.owed?.(page);
+  if (gated && app.dialog) await inDialog();
+  else if (gated) {
     check('the right password asks for the code', await outside(page, codeField));
     await page.screenshot({ path: picture('code') });
     await cookies('before the code');
@@ -127,7 +155,7 @@ async function walk(gated) {
     await typeCode(page, 'alice');
   }
   check('alice is in', await inside(page, 'alice'), page.url());
-  seen.landed = page.url();
+  seen.landed = app.stays ? page.url().replace(/#.*/, '') : page.url(); // what is behind the # goes on changing
   await page.waitForLoadState();
   await page.screenshot({ path: picture(`landed-${gated ? 'gate' : 'plain'}`) });
   for (const address of [app.deep, app.page].filter((address) => url + address !== seen.landed)) {
@@ -171,7 +199,7 @@ async function walk(gated) {
 
 const [plain, through] = await Promise.all([walk(false), walk(true)]);
 chromium.check('the gate leads where the application does', through.landed === plain.landed, `${through.landed}, not ${plain.landed}`);
-chromium.check('the application sets session cookies', [...plain.names].some((n) => app.sessions.test(n)), [...plain.names].join());
+chromium.check('the application sets session cookies, or bearer tokens', [...plain.names].some((n) => app.sessions.test(n)) !== Boolean(app.bearer), [...plain.names].join());
 const strange = [...through.problems].filter((p) => !plain.problems.has(p) && !app.complaints?.test(p));
 chromium.check('no complaint that is not there without the gate', strange.length === 0, strange.join('\n     '));
 await browser.close();

@@ -119,6 +119,7 @@ type gate struct {
 	tls              *tls.Config // for clients, where the site has TLS
 	env              []string    // besides the test's own
 	phones           *phones
+	gives            *regexp.Regexp // bearer tokens in the application's answers; nil for none
 	cmd              *exec.Cmd
 	log              *output
 }
@@ -208,7 +209,7 @@ func startGate(t *testing.T, port int, upstream, block, global string, edits ...
 	if !strings.Contains(global, "store ") {
 		global += "\n\t\tstore embedded " + g.dir
 	}
-	if err := os.WriteFile(filepath.Join(g.dir, "numbers"), []byte("alice "+alicePhone+"\nbob "+bobPhone+"\ncarol "+carolPhone+"\ndeluge "+alicePhone+"\n"), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(g.dir, "numbers"), []byte("alice "+alicePhone+"\nbob "+bobPhone+"\nalice@example.test "+alicePhone+"\nbob@example.test "+bobPhone+"\ncarol "+carolPhone+"\ndeluge "+alicePhone+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	g.config = filepath.Join(g.dir, "Caddyfile")
@@ -343,6 +344,8 @@ type browser struct {
 	// page and body are the last answer.
 	page *http.Response
 	body string
+	// bearer is the last token that an answer gave.
+	bearer string
 }
 
 func (g *gate) browser(t *testing.T) *browser {
@@ -380,6 +383,11 @@ func (b *browser) do(method, target, contentType, body string, head ...string) *
 		b.t.Fatal(err)
 	}
 	b.body = string(text)
+	if b.g.gives != nil {
+		if m := b.g.gives.FindStringSubmatch(b.body); m != nil {
+			b.bearer = m[1]
+		}
+	}
 	return b
 }
 

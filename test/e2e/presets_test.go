@@ -47,6 +47,12 @@ type subject struct {
 	logout func(b *browser)
 	// shut are things that the login page refers to and that stay shut.
 	shut []string
+	// gives finds bearer tokens in answers. Whoever is given one carries it.
+	gives *regexp.Regexp
+	// chromium: it is walked in Chromium by this test, and once more under the
+	// strictest of the usual policies that it can live with.
+	chromium bool
+	policy   string
 	// directory: users cannot enrol themselves.
 	directory bool
 	// single: one password, no users.
@@ -149,7 +155,11 @@ func (s *subject) run(t *testing.T) {
 	block := "preset " + s.preset + "\n" + s.more
 	// Each part has a gate of its own, at the address that the application knows.
 	part := func(name, block string, f func(t *testing.T, g *gate)) {
-		t.Run(name, func(t *testing.T) { f(t, startGate(t, port, upstream, block, "")) })
+		t.Run(name, func(t *testing.T) {
+			g := startGate(t, port, upstream, block, "")
+			g.gives = s.gives
+			f(t, g)
+		})
 	}
 	part("in and out", block, s.inAndOut)
 	t.Run("doors without the gate", func(t *testing.T) { s.openDoors(t, fmt.Sprintf("http://127.0.0.1:%d", port), upstream) })
@@ -174,6 +184,16 @@ func (s *subject) run(t *testing.T) {
 	}
 	if !s.directory && !s.single {
 		part("names, enrolling", block+"\nenroll self", func(t *testing.T, g *gate) { s.names(t, g, true) })
+	}
+	if s.chromium {
+		part("in Chromium", block, func(t *testing.T, g *gate) { (&app{name: s.app}).inChromium(t, g, upstream) })
+		t.Run("in Chromium under a policy", func(t *testing.T) {
+			g := startGate(t, port, upstream, block, "", func(_ *gate, text string) string {
+				proxy := "reverse_proxy " + upstream
+				return strings.Replace(text, proxy, proxy+" {\n\t\theader_down Content-Security-Policy \""+s.policy+"\"\n\t}", 1)
+			})
+			(&app{name: s.app}).inChromium(t, g, upstream)
+		})
 	}
 	part("the login page", block+"\nbridge off", func(t *testing.T, g *gate) { s.looksTheSame(t, g, upstream) })
 	if s.base != nil {
@@ -251,13 +271,23 @@ func (s *subject) enter(b *browser, user, password string) {
 	s.login(b, user, password)
 }
 
+// prove gives a code. A page that has tokens gets the application's answer by
+// script, as the gate's own script does.
+func (s *subject) prove(b *browser, code string) *browser {
+	b.t.Helper()
+	if s.gives == nil {
+		return b.code(code)
+	}
+	return b.do(http.MethodPost, "/mfa/verify", "application/json", `{"otp":"`+code+`","release":"answer"}`, "Accept", "application/json")
+}
+
 // signIn gives a password and a code.
 func (s *subject) signIn(t *testing.T, g *gate, user, password string) *browser {
 	t.Helper()
 	b := g.browser(t)
 	s.enter(b, user, password)
 	b.get("/mfa").mustHave(codePage)
-	b.code(g.phones.last(t, map[string]string{"alice": alicePhone, "bob": bobPhone}[user]))
+	s.prove(b, g.phones.last(t, map[string]string{"alice": alicePhone, "bob": bobPhone}[user]))
 	if who := s.shown(b); who != user && !s.single {
 		t.Fatalf("signed in as %q, not %s", who, user)
 	}
@@ -318,6 +348,7 @@ func (s *subject) inAndOut(t *testing.T, g *gate) {
 	s.logout(b)
 	thief := g.browser(t)
 	thief.http.Jar.SetCookies(here, old)
+	thief.bearer = b.bearer
 	for name, b := range map[string]*browser{"the browser": b, "the old handle": thief} {
 		if user := b.user(); user != "" {
 			t.Errorf("after the logout %s is signed in as %s", name, user)
@@ -337,7 +368,7 @@ func (s *subject) inAndOut(t *testing.T, g *gate) {
 			s.enter(b, "bob", bobPassword)
 			b.get("/mfa").mustHave(codePage)
 		}
-		b.code(g.phones.last(t, bobPhone))
+		s.prove(b, g.phones.last(t, bobPhone))
 		if who := s.shown(b); who != "bob" {
 			t.Fatalf("after bob's code the page is shown to %q", who)
 		}
@@ -360,6 +391,7 @@ func (s *subject) openDoors(t *testing.T, public, upstream string) {
 	var open []string
 	for _, d := range s.doors {
 		b := past(t, public, upstream)
+		b.g.gives = s.gives
 		d.try(b, "alice", alicePassword)
 		if b.has(s.marker) || s.told != nil && s.told.MatchString(b.body) || s.show(b).has(s.marker) {
 			open = append(open, d.name)
@@ -407,7 +439,7 @@ func (s *subject) names(t *testing.T, g *gate, self bool) {
 		s.enter(b, "alice", alicePassword)
 		b.get("/mfa").mustHave(`name="phoneno2fa"`)
 		b.submit(url.Values{"phoneno2fa": {alicePhone}}).mustHave(codePage)
-		b.code(g.phones.last(t, alicePhone))
+		s.prove(b, g.phones.last(t, alicePhone))
 		if who := s.shown(b); who != "alice" {
 			t.Fatalf("enrolled, and signed in as %q", who)
 		}
@@ -430,7 +462,7 @@ func (s *subject) names(t *testing.T, g *gate, self bool) {
 		if g.phones.count() != before+1 {
 			t.Errorf("%q: %d texts", name, g.phones.count()-before)
 		}
-		b.code(g.phones.last(t, alicePhone))
+		s.prove(b, g.phones.last(t, alicePhone))
 		if who := s.shown(b); who != "alice" {
 			t.Errorf("%q: signed in as %q", name, who)
 		}
@@ -484,7 +516,7 @@ func (s *subject) looksTheSame(t *testing.T, g *gate, upstream string) {
 	seen := map[string]bool{}
 	add := func(base *url.URL, ref string) {
 		u, err := base.Parse(html.UnescapeString(ref))
-		if err != nil || u.Scheme != "http" || u.Host != base.Host || seen[u.RequestURI()] {
+		if err != nil || u.Scheme != "http" || u.Host != base.Host || seen[u.RequestURI()] || strings.HasPrefix(u.Path, "/mfa/") {
 			return
 		}
 		seen[u.RequestURI()] = true

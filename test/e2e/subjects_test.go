@@ -371,6 +371,148 @@ var subjects = []*subject{
 			}
 		},
 	},
+	{
+		preset: "node-red", app: "node-red", heavy: true, chromium: true, policy: "script-src 'self' 'unsafe-inline'; object-src 'none'",
+		page: "/settings", marker: `"user":{"username":"`, who: regexp.MustCompile(`"user":{"username":"([^"]+)"`),
+		login: func(b *browser, user, password string) { nodeRED("/auth/token").try(b, user, password) },
+		again: func(b *browser, user, password string) { nodeRED("/auth/token").try(b, user, password) },
+		ask:   func(b *browser) { b.get("/settings", b.credential()...) },
+		gives: regexp.MustCompile(`"access_token":"([^"]{100,})"`), told: regexp.MustCompile(`"access_token":"[^"]{100}`),
+		aliases: spellings,
+		open:    4,
+		doors: []door{
+			nodeRED("/auth/token"), nodeRED("/AUTH/Token"), nodeRED("/auth/token/"), nodeRED("//auth/token"), nodeRED("/%61uth/token"), nodeRED("/red/x.js"), nodeRED("/locales/editor"),
+			at("/auth/token", url.Values{"client_id": {"node-red-editor"}, "grant_type": {"password"}, "username": {"USER"}, "password": {"PASSWORD"}}),
+			raw("POST", "/auth/token?username=USER", "application/json", `{"client_id":"node-red-editor","grant_type":"password","password":"PASSWORD"}`),
+			raw("GET", "/settings", "", "", "Authorization", "BASIC"),
+		},
+		logout: func(b *browser) {
+			b.do(http.MethodPost, "/auth/revoke", "application/json", `{"token":"`+b.bearer+`"}`, b.credential()...)
+		},
+		quirks: func(t *testing.T, s *subject, g *gate, upstream string) {
+			s.tokens(t, g, upstream, "access_token")
+			for name, b := range map[string]*browser{"a stranger": g.browser(t), "after the password": func() *browser { b := g.browser(t); s.login(b, "alice", alicePassword); return b }()} {
+				b.get("/comms", "Connection", "Upgrade", "Upgrade", "websocket", "Sec-WebSocket-Version", "13", "Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==", "Accept", "*/*")
+				if b.page.StatusCode < 400 {
+					t.Errorf("%s: the WebSocket answers %d", name, b.page.StatusCode)
+				}
+				if b.get("/hook/ping", "Accept", "*/*", "Authorization", basic("alice", alicePassword)); b.page.StatusCode < 400 {
+					t.Errorf("%s: a flow's own address answers %d", name, b.page.StatusCode)
+				}
+			}
+			if p := past(t, g.url, upstream).get("/hook/ping", "Authorization", basic("alice", alicePassword)); p.page.StatusCode != http.StatusOK {
+				t.Errorf("without the gate a flow's own address answers %d", p.page.StatusCode)
+			}
+		},
+	},
+	{
+		preset: "pocketbase", app: "pocketbase", heavy: true, chromium: true, policy: "script-src 'self' 'unsafe-inline'; object-src 'none'", loginPage: "/_/",
+		page: "/_/", marker: `"record":{`, who: regexp.MustCompile(`"email":"([^"@]+)@example.test"`),
+		login: func(b *browser, user, password string) { pocketBase("_superusers").try(b, user, password) },
+		again: func(b *browser, user, password string) { pocketBase("_superusers").try(b, user, password) },
+		ask: func(b *browser) {
+			b.do(http.MethodPost, "/api/collections/_superusers/auth-refresh", "application/json", "{}", b.credential()...)
+		},
+		gives: regexp.MustCompile(`"token":"([^"]+)"`), told: regexp.MustCompile(`"token":"`),
+		aliases: []string{"Alice", "ALICE", " alice", "ａｌｉｃｅ", "álice", "_alice", "alice_", "alice."},
+		open:    9,
+		doors: []door{
+			pocketBase("_superusers"), pocketBase("_SUPERUSERS"), pocketBase("pbc_3142635823"), pocketBase("users"), pocketBase("%5fsuperusers"),
+			raw("POST", "/api/collections/_superusers/auth-with-password?fields=token", "application/json", `{"identity":"USER@example.test","password":"PASSWORD"}`),
+			raw("POST", "/api/collections/_superusers/auth-with-password?expand=x", "application/json", `{"identity":"USER@example.test","password":"PASSWORD"}`),
+			at("/api/collections/_superusers/auth-with-password", url.Values{"identity": {"USER@example.test"}, "password": {"PASSWORD"}}),
+			multi("/api/collections/_superusers/auth-with-password", "identity", "USER@example.test", "password", "PASSWORD"),
+			raw("POST", "//api/collections/_superusers/auth-with-password", "application/json", `{"identity":"USER@example.test","password":"PASSWORD"}`),
+			raw("POST", "/_/x.js", "application/json", `{"identity":"USER@example.test","password":"PASSWORD"}`),
+			raw("POST", "/api/batch", "application/json", `{"requests":[{"method":"POST","url":"/api/collections/_superusers/auth-with-password","body":{"identity":"USER@example.test","password":"PASSWORD"}}]}`),
+			raw("GET", "/api/collections/_superusers/records", "", "", "Authorization", "BASIC"),
+		},
+		// Its own way out only forgets the token.
+		logout: func(b *browser) { b.get("/mfa").submit(url.Values{}) },
+		quirks: func(t *testing.T, s *subject, g *gate, upstream string) {
+			s.tokens(t, g, upstream, "token")
+			for _, b := range []*browser{g.browser(t), s.signIn(t, g, "bob", bobPassword)} {
+				for _, path := range []string{"users/auth-with-otp", "_superusers/auth-with-otp", "users/auth-with-oauth2", "users/request-otp", "%75sers/auth-with-otp"} {
+					if b.do(http.MethodPost, "/api/collections/"+path, "application/json", `{}`, b.credential()...); b.page.StatusCode != http.StatusForbidden {
+						t.Errorf("%s answers %d", path, b.page.StatusCode)
+					}
+				}
+			}
+			b := g.browser(t)
+			for _, path := range []string{"/api/realtime", "/api/collections", "/api/health", "/api/settings"} {
+				if b.get(path, "Accept", "application/json"); b.page.StatusCode != http.StatusUnauthorized {
+					t.Errorf("%s answers a stranger %d", path, b.page.StatusCode)
+				}
+			}
+			if b.do(http.MethodPost, "/api/collections/users/records", "application/json", `{"email":"m@example.test","password":"Mallory-pw-9","passwordConfirm":"Mallory-pw-9"}`); b.page.StatusCode < 400 {
+				t.Errorf("registration answers %d", b.page.StatusCode)
+			}
+			// A user with a superuser's address and a password of his own is not her.
+			before := g.phones.count()
+			pocketBase("users").try(b, "alice", alicePassword)
+			if n := g.phones.count() - before; n != 0 {
+				t.Errorf("%d texts to the superuser of the same address", n)
+			}
+		},
+	},
+}
+
+// credential is a header field with the browser's token.
+func (b *browser) credential() []string {
+	if b.bearer == "" {
+		return []string{"Accept", "application/json"}
+	}
+	return []string{"Accept", "application/json", "Authorization", "Bearer " + b.bearer}
+}
+
+// tokens: a released token opens for a client without cookies, until the
+// logout; one that the application gave to somebody else opens nothing.
+func (s *subject) tokens(t *testing.T, g *gate, upstream, query string) {
+	t.Helper()
+	b := s.signIn(t, g, "alice", alicePassword)
+	bare := g.browser(t)
+	bare.bearer = b.bearer
+	if who := s.shown(bare); who != "alice" {
+		t.Errorf("the token, without a cookie, is %q", who)
+	}
+	s.logout(b)
+	if who := s.shown(bare); who != "" || bare.page.StatusCode != http.StatusUnauthorized {
+		t.Errorf("after the logout the token is %q (%d)", who, bare.page.StatusCode)
+	}
+	old := past(t, g.url, upstream)
+	old.g.gives = s.gives
+	s.login(old, "alice", alicePassword)
+	if who := s.shown(old); who != "alice" {
+		t.Fatalf("without the gate the token is %q", who)
+	}
+	for name, b := range map[string]*browser{"a stranger": g.browser(t), "bob": s.signIn(t, g, "bob", bobPassword)} {
+		for _, head := range []string{"Bearer " + old.bearer, "bearer " + old.bearer, old.bearer} {
+			b.get(s.page, "Accept", "application/json", "Authorization", head)
+			if m := s.who.FindStringSubmatch(b.body); m != nil && m[1] == "alice" {
+				t.Errorf("%s: a token that was not released opens for alice", name)
+			}
+		}
+		for _, q := range []string{query, "%" + fmt.Sprintf("%x", query[0]) + query[1:]} {
+			b.get(s.page+"?"+q+"="+url.QueryEscape(old.bearer), "Accept", "application/json")
+			if m := s.who.FindStringSubmatch(b.body); m != nil && m[1] == "alice" {
+				t.Errorf("%s: a token in the query that was not released opens for alice", name)
+			}
+		}
+		b.bearer = old.bearer
+		if who := s.shown(b); who != "" || b.page.StatusCode != http.StatusUnauthorized {
+			t.Errorf("%s with a token that was not released is %q (%d)", name, who, b.page.StatusCode)
+		}
+	}
+}
+
+// nodeRED logs in as the editor does.
+func nodeRED(target string) door {
+	return raw(http.MethodPost, target, "application/json", `{"client_id":"node-red-editor","grant_type":"password","scope":"","username":"USER","password":"PASSWORD"}`, "Accept", "application/json")
+}
+
+// pocketBase logs in to a collection.
+func pocketBase(collection string) door {
+	return raw(http.MethodPost, "/api/collections/"+collection+"/auth-with-password", "application/json", `{"identity":"USER@example.test","password":"PASSWORD"}`, "Accept", "application/json")
 }
 
 // link lets the PHP application in www answer below /old as well.

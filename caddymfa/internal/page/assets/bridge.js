@@ -40,6 +40,8 @@
     const dialog = element('dialog', { lang: t.lang, dir: t.dir, 'aria-labelledby': 'heading' });
     root.append(dialog);
     document.documentElement.append(host);
+    // The page has keys and focus traps of its own.
+    for (const name of ['keydown', 'keypress', 'keyup', 'focusin', 'focusout']) host.addEventListener(name, (e) => e.stopPropagation());
     const before = document.activeElement;
 
     try {
@@ -147,27 +149,38 @@
   // The listeners of the constructor are the first, so that they can keep the
   // events of a challenge from those of the page.
   class XMLHttpRequest extends NativeXHR {
-    #sync = false; #answer = null; #held = false; #shown = false;
+    #sync = false; #answer = null; #held = false; #shown = false; #gone = false;
 
     constructor(...args) {
       super(...args);
       for (const name of ['readystatechange', 'progress', 'load', 'loadend']) super.addEventListener(name, (e) => this.#event(e));
+      // A challenge that broke off is an error like any other.
+      for (const name of ['error', 'timeout', 'abort']) super.addEventListener(name, () => this.#held && this.#show('readystatechange'));
     }
 
     open(...args) {
       this.#sync = args.length > 2 && !args[2];
-      this.#answer = null; this.#held = false; this.#shown = false;
+      this.#answer = null; this.#held = false; this.#shown = false; this.#gone = false;
       return super.open(...args);
+    }
+
+    // Pages give up a call by timers of their own, before a text can arrive.
+    abort() {
+      if (this.#held && !this.#shown) this.#gone = true;
+      return super.abort();
     }
 
     #event(e) {
       if (this.#shown || this.#sync || !e.isTrusted) return;
       if (!this.#held && (super.readyState < 2 || super.getResponseHeader(mark) !== 'challenge')) return;
-      e.stopImmediatePropagation();
-      if (this.#held) return;
       this.#held = true;
-      if (super.readyState === 4) { this.#take(); return; }
-      super.addEventListener('loadend', () => this.#take(), { once: true });
+      e.stopImmediatePropagation();
+      if (e.type === 'loadend') this.#take();
+    }
+
+    #show(...names) {
+      this.#shown = true;
+      for (const name of names) this.dispatchEvent(name === 'readystatechange' ? new Event(name) : new ProgressEvent(name));
     }
 
     async #take() {
@@ -180,10 +193,8 @@
           this.#answer = { res: answer, bytes };
         }
       } catch { this.#answer = null; }
-      this.#shown = true;
-      for (const name of ['readystatechange', 'load', 'loadend']) {
-        this.dispatchEvent(name === 'readystatechange' ? new Event(name) : new ProgressEvent(name));
-      }
+      if (!this.#gone) this.#show('readystatechange', 'load', 'loadend');
+      else if (answer) location.reload(); // nobody waits for the answer, but its session is signed in
     }
 
     async #text() {
