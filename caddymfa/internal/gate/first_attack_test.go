@@ -337,6 +337,10 @@ func TestAttack_A6_BearerTokensOpenOnlyWhenReleased(t *testing.T) {
 		if c.get("/home", "Authorization", "Bearer "+token); c.body != marker+" of alice" {
 			t.Errorf("with the handle: %d %s", c.status, c.body)
 		}
+		// A token opens nothing for what stands beside it.
+		if w.browser().get("/home?access_token="+token, "Authorization", basicAuth("bob", "pw-b")); w.app.head().Get("Authorization") != "" {
+			t.Errorf("a credential beside the token was forwarded: %v", w.app.head())
+		}
 		// What was withheld and never released opens nothing, although the application knows it.
 		d := w.browser()
 		d.do(http.MethodPost, "/login", "user=bob&password=pw-b", "Accept", "*/*")

@@ -32,7 +32,11 @@ func (g *Gate) verified(v *visit) (event.Reason, error) {
 	}
 	now := time.Now()
 	r := v.r
-	authorization := r.Header["Authorization"]
+	// Of this field only what was released, or proven, to this session goes on.
+	var authorization []string
+	if v.proven || v.bearer == released && match.InHeader(r) != "" {
+		authorization = r.Header["Authorization"]
+	}
 	v.headAt = head{g: g, v: v, s: s, asked: now, logout: g.logout(v), given: len(v.w.Header()["Set-Cookie"])}
 	v.tapAt = upstream.Tap{W: v.w, OnHead: v.headAt.verified}
 	h, tap := &v.headAt, &v.tapAt
@@ -42,7 +46,7 @@ func (g *Gate) verified(v *visit) (event.Reason, error) {
 		tap.W = script
 	}
 	upstream.Dress(r, v.site.Cookies.Up(r.Header["Cookie"], &s.Jar, v.in.URL.Path, true, now), v.site.Credentials, true)
-	if v.bearer == released || v.proven {
+	if authorization != nil {
 		r.Header["Authorization"] = authorization
 	}
 	if g.rules().Covers(&v.target) {

@@ -48,11 +48,7 @@ func (b *Bearer) Carried(r *http.Request) (token string, ok bool) {
 	if len(values) > 1 {
 		return "", false
 	}
-	if len(values) == 1 {
-		if t := bare(values[0]); !strings.ContainsAny(t, " ,\t") {
-			token = t
-		}
-	}
+	token = InHeader(r)
 	if len(b.Query) == 0 || r.URL.RawQuery == "" {
 		return token, true
 	}
@@ -72,6 +68,19 @@ func (b *Bearer) Carried(r *http.Request) (token string, ok bool) {
 		}
 	}
 	return token, true
+}
+
+// InHeader is the token in the field Authorization, "" where there is none or the
+// field is of another scheme.
+func InHeader(r *http.Request) string {
+	values := r.Header["Authorization"]
+	if len(values) != 1 {
+		return ""
+	}
+	if t := bare(values[0]); !strings.ContainsAny(t, " ,\t") {
+		return t
+	}
+	return ""
 }
 
 // bare is a token without the word Bearer.
