@@ -4,6 +4,7 @@
 package gate
 
 import (
+	"maps"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -65,8 +66,8 @@ type Gate struct {
 
 	index atomic.Pointer[login.Index]
 	seen  witness
-	mu    sync.RWMutex
-	sites map[string]*flow.Gate
+	mu    sync.Mutex // of who adds to sites
+	sites atomic.Pointer[map[string]*flow.Gate]
 }
 
 // LoginPage is where an anonymous navigation goes.
@@ -123,11 +124,10 @@ const maxSites = 256
 
 // site is the gate's configuration for one host.
 func (g *Gate) site(host string) *flow.Gate {
-	g.mu.RLock()
-	s := g.sites[host]
-	g.mu.RUnlock()
-	if s != nil {
-		return s
+	if sites := g.sites.Load(); sites != nil {
+		if s := (*sites)[host]; s != nil {
+			return s
+		}
 	}
 	fresh := g.Site
 	fresh.Host = host
@@ -135,13 +135,15 @@ func (g *Gate) site(host string) *flow.Gate {
 		fresh.Origin = host
 	}
 	fresh.Gate.ID = fresh.App + "\x00" + host
+	// Hosts come once and are asked for always: the map is copied, never changed.
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.sites == nil || len(g.sites) >= maxSites {
-		g.sites = make(map[string]*flow.Gate)
+	next := map[string]*flow.Gate{host: &fresh}
+	if sites := g.sites.Load(); sites != nil && len(*sites) < maxSites {
+		maps.Copy(next, *sites)
 	}
-	g.sites[host] = &fresh
-	return &fresh
+	g.sites.Store(&next)
+	return next[host]
 }
 
 // Serve runs the table. next is the application. What Serve returns besides the

@@ -1,7 +1,8 @@
 package session
 
 import (
-	"sync"
+	"hash/maphash"
+	"sync/atomic"
 	"time"
 )
 
@@ -9,24 +10,29 @@ import (
 // decoding of a record for a page's many requests; it is no second truth: a
 // copy that is older than the handle's version is not used.
 //
-// Copies die within a second, so dropping all of a shard that is full is as
-// good as any order of use and needs no list.
-type cache struct{ shards [16]cacheShard }
-
-const shardSize = 1024 // copies; 16 shards of them are some 32 MiB at 2 KiB each
-
-type cacheShard struct {
-	mu sync.Mutex
-	m  map[ID]cached
-	// opened are handles that were unsealed lately, by cookie value: the requests
-	// of a page carry the same one, and unsealing costs more than all the rest of
-	// the gate.
-	opened map[string]opened
+// Ids are random, so each has one place by its own bytes, and takes it from
+// whoever was there: copies die within a second anyway. Nobody waits for
+// a lock, and there is nothing to clear.
+type cache struct {
+	copies [1 << copyBits]atomic.Pointer[cached]
+	// handles are those that were unsealed lately, by cookie value: the requests of
+	// a page carry the same one, and unsealing costs more than all the rest of the
+	// gate.
+	handles [1 << handleBits]atomic.Pointer[opened]
+	seed    maphash.Seed
 }
 
-// opened is a handle and the gate that it was sealed for.
+// 16,384 copies of 2 KiB are 32 MiB; 4,096 handles well below one.
+const (
+	copyBits   = 14
+	handleBits = 12
+)
+
+// opened is a handle, the cookie value that it was unsealed from, and the gate
+// that it was sealed for.
 type opened struct {
-	gate string
+	sum         uint64 // of value, under a seed that nobody knows
+	gate, value string
 	handle
 }
 
@@ -35,66 +41,58 @@ type cached struct {
 	at time.Time
 }
 
-func newCache() *cache {
-	c := &cache{}
-	for i := range c.shards {
-		c.shards[i].m = make(map[ID]cached)
-		c.shards[i].opened = make(map[string]opened)
-	}
-	return c
+func newCache() *cache { return &cache{seed: maphash.MakeSeed()} }
+
+func (c *cache) place(id ID) *atomic.Pointer[cached] {
+	return &c.copies[(int(id[0])<<8|int(id[1]))&(1<<copyBits-1)]
 }
 
-func (c *cache) shard(id ID) *cacheShard { return &c.shards[id[0]%16] }
-
 func (c *cache) get(id ID, version uint64) (*Session, bool) {
-	sh := c.shard(id)
-	sh.mu.Lock()
-	defer sh.mu.Unlock()
-	e, ok := sh.m[id]
-	if !ok || e.s.Version < version || time.Since(e.at) > Freshness {
+	e := c.place(id).Load()
+	if e == nil || e.s.ID != id || e.s.Version < version || time.Since(e.at) > Freshness {
 		return nil, false
 	}
 	return e.s, true
 }
 
-// handle finds what a cookie value was unsealed to before at this gate. A
-// value's last sign is as good as any to spread values.
-func (c *cache) handle(gate, value string) (handle, bool) {
-	sh := &c.shards[value[len(value)-1]%16]
-	sh.mu.Lock()
-	o, ok := sh.opened[value]
-	sh.mu.Unlock()
-	return o.handle, ok && o.gate == gate
-}
-
-func (c *cache) opened(gate, value string, h handle) {
-	sh := &c.shards[value[len(value)-1]%16]
-	sh.mu.Lock()
-	defer sh.mu.Unlock()
-	if len(sh.opened) >= shardSize {
-		clear(sh.opened)
-	}
-	sh.opened[value] = opened{gate, h}
-}
-
 // put keeps the newer of two copies: a slow reader must not bring back what a
 // writer has replaced.
 func (c *cache) put(s *Session) {
-	sh := c.shard(s.ID)
-	sh.mu.Lock()
-	defer sh.mu.Unlock()
-	if e, ok := sh.m[s.ID]; ok && e.s.Version > s.Version {
-		return
+	p, fresh := c.place(s.ID), &cached{s, time.Now()}
+	for {
+		e := p.Load()
+		if e != nil && e.s.ID == s.ID && e.s.Version > s.Version {
+			return
+		}
+		if p.CompareAndSwap(e, fresh) {
+			return
+		}
 	}
-	if len(sh.m) >= shardSize {
-		clear(sh.m)
-	}
-	sh.m[s.ID] = cached{s, time.Now()}
 }
 
 func (c *cache) drop(id ID) {
-	sh := c.shard(id)
-	sh.mu.Lock()
-	defer sh.mu.Unlock()
-	delete(sh.m, id)
+	p := c.place(id)
+	for {
+		e := p.Load()
+		if e == nil || e.s.ID != id || p.CompareAndSwap(e, nil) {
+			return
+		}
+	}
+}
+
+// handle finds what a cookie value was unsealed to before at this gate. The sum
+// is compared first, so that the time of an answer says nothing about how much
+// of a guessed value is right.
+func (c *cache) handle(gate, value string) (handle, bool) {
+	sum := maphash.String(c.seed, value)
+	o := c.handles[sum&(1<<handleBits-1)].Load()
+	if o == nil || o.sum != sum || o.value != value || o.gate != gate {
+		return handle{}, false
+	}
+	return o.handle, true
+}
+
+func (c *cache) opened(gate, value string, h handle) {
+	sum := maphash.String(c.seed, value)
+	c.handles[sum&(1<<handleBits-1)].Store(&opened{sum, gate, value, h})
 }
