@@ -416,6 +416,9 @@ func (p *parser) entry(d *caddyfile.Dispenser, to *[]match.Request, withJSON, wi
 	case len(q.Headers) > 0 && !withHeader:
 		return d.Err("header is not possible here")
 	}
+	if _, err := q.Compile(); err != nil {
+		return d.WrapErr(err)
+	}
 	*to = append(*to, q)
 	return nil
 }

@@ -1,6 +1,7 @@
 package caddymfa
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
@@ -29,6 +30,9 @@ func (p *parser) login(d *caddyfile.Dispenser) error {
 		if err := p.loginWord(d, &c, word); err != nil {
 			return err
 		}
+	}
+	if _, err := c.Compile(); err != nil {
+		return d.WrapErr(fmt.Errorf("login %s: %w", cmp.Or(c.Name, "block"), err))
 	}
 	if i := slices.IndexFunc(p.h.Logins, func(o login.Config) bool { return c.Name != "" && o.Name == c.Name }); i >= 0 {
 		if !p.presetLogin(c.Name) {
@@ -149,6 +153,9 @@ func lines(d *caddyfile.Dispenser, to *[][]match.Condition) error {
 	line, err := conditions(d, d.RemainingArgsAsTokens())
 	if err != nil {
 		return err
+	}
+	if _, err := match.Compile([][]match.Condition{line}); err != nil {
+		return d.WrapErr(err)
 	}
 	*to = append(*to, line)
 	return nil

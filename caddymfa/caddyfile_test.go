@@ -164,6 +164,25 @@ func TestErrors(t *testing.T) {
 	}
 }
 
+// TestErrorsNameFileAndLine: of what is wrong in a block, not only of its grammar.
+func TestErrorsNameFileAndLine(t *testing.T) {
+	const head = "{\n\tmfa {\n\t\tsms console\n\t\tcountries GB\n\t}\n}\n:9999 {\n\tmfa {\n" // eight lines
+	for in, want := range map[string]string{
+		"login {\npath /l\nuser constant x\nsuccess cookie (?!x)\n}\n":     "Caddyfile:12",
+		"login {\npath /l\nuser constant x\nsuccess status 302\n}\n":       "Caddyfile:13",
+		"login {\npath /a/../l\nuser constant x\nsuccess cookie x\n}\n":    "/a/../l",
+		"preset wordpress\npublic /a/../b\n":                               "Caddyfile:10",
+		"preset nope\n":                                                    "Caddyfile:9",
+		"preset wordpress\ntrap header Set-Cookie x\n":                     "Caddyfile:10",
+		"preset wordpress\nlogin wordpress {\nidentity /x y\npath /l\n}\n": "Caddyfile:13",
+	} {
+		_, err := adapt(head + in + "\t}\n}\n")
+		if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "Caddyfile:") {
+			t.Errorf("%q: %v, want %s", in, err, want)
+		}
+	}
+}
+
 // provision adapts and validates, as "caddy validate" does.
 func provision(text string) error {
 	out, err := adapt(text)

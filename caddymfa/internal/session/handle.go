@@ -51,15 +51,15 @@ func (t *Table) openHandle(gate, value string) (handle, bool) {
 // so that neither a subdomain nor plain HTTP can plant one (RFC 6265bis 4.1.3.2).
 // The plain name is never read over TLS.
 type Cookie struct {
-	name string
+	name, secure string // over TLS
 }
 
 // NewCookie names the cookie "mfa", or "mfa-<suffix>" where a host has several gates.
 func NewCookie(suffix string) Cookie {
 	if suffix == "" {
-		return Cookie{"mfa"}
+		return Cookie{"mfa", hostPrefix + "mfa"}
 	}
-	return Cookie{"mfa-" + suffix}
+	return Cookie{"mfa-" + suffix, hostPrefix + "mfa-" + suffix}
 }
 
 const hostPrefix = "__Host-"
@@ -67,7 +67,7 @@ const hostPrefix = "__Host-"
 // Name is the cookie's name for a browser that sees TLS, or does not.
 func (c Cookie) Name(secure bool) string {
 	if secure {
-		return hostPrefix + c.name
+		return c.secure
 	}
 	return c.name
 }
