@@ -185,17 +185,25 @@ func TestErrorsNameFileAndLine(t *testing.T) {
 
 // provision adapts and validates, as "caddy validate" does.
 func provision(text string) error {
-	out, err := adapt(text)
+	cfg, err := config(text)
 	if err != nil {
 		return err
 	}
-	var cfg *caddy.Config
+	return caddy.Validate(cfg)
+}
+
+// config adapts a Caddyfile to a configuration without an admin endpoint.
+func config(text string) (cfg *caddy.Config, err error) {
+	out, err := adapt(text)
+	if err != nil {
+		return nil, err
+	}
 	if err := json.Unmarshal([]byte(out), &cfg); err != nil {
-		return err
+		return nil, err
 	}
 	off := false
 	cfg.Admin = &caddy.AdminConfig{Disabled: true, Config: &caddy.ConfigSettings{Persist: &off}}
-	return caddy.Validate(cfg)
+	return cfg, nil
 }
 
 func TestExamplesAndPresetsLoad(t *testing.T) {

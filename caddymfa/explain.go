@@ -141,10 +141,7 @@ func explain(w io.Writer, servers *caddyhttp.App, r *http.Request) error {
 // gatesOf are the gates of all servers that stand on a host, those of its name
 // before those of any.
 func gatesOf(servers *caddyhttp.App, host string) []*Handler {
-	name := strings.ToLower(host)
-	if i := strings.LastIndexByte(name, ':'); i >= 0 && !strings.HasSuffix(name, "]") {
-		name = name[:i]
-	}
+	name, _ := gate.Hostname(host)
 	var exact, any []*Handler
 	for _, s := range servers.Servers {
 		for h, hosts := range places(s) {
@@ -154,9 +151,7 @@ func gatesOf(servers *caddyhttp.App, host string) []*Handler {
 			switch {
 			case slices.Contains(hosts, name):
 				exact = append(exact, h)
-			case slices.ContainsFunc(hosts, func(p string) bool {
-				return p == anyHost || strings.HasPrefix(p, "*.") && strings.HasSuffix(name, p[1:]) && !strings.Contains(strings.TrimSuffix(name, p[1:]), ".")
-			}):
+			case slices.ContainsFunc(hosts, func(p string) bool { return p == anyHost || gate.HostCovers(p, name) }):
 				any = append(any, h)
 			}
 		}

@@ -203,16 +203,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	}
 	route := &route{ctx: ctx}
 	repl := ctx.Value(caddy.ReplacerCtxKey).(*caddy.Replacer) //nolint:forcetypeassert // the server sets it
-	who := ""
-	if h.FirstFactor != "" {
-		who = identified(repl.ReplaceAll(h.FirstFactor, ""))
-	}
+	in := h.input(r, repl)                                    // before the placeholder of Caddy's own identification is taken away
+	in.Server = route
 	repl.Delete("http.auth.user.id")
 	repl.Map(route.placeholder)
-	in := gate.Input{Method: r.Method, URL: r.URL, Secure: secure(r), FirstFactor: who, Server: route}
-	if orig, ok := ctx.Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok {
-		in.Method, in.URL = orig.Method, orig.URL
-	}
 	reason, err := h.gate.Serve(w, r, in, next.ServeHTTP)
 	if server != nil && server.Logs != nil {
 		if extra, ok := ctx.Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields); ok {
@@ -222,22 +216,26 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	return err
 }
 
+// input is what only the server knows of a request.
+func (h *Handler) input(r *http.Request, repl *caddy.Replacer) gate.Input {
+	in := gate.Input{Method: r.Method, URL: r.URL, Secure: secure(r)}
+	if orig, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok {
+		in.Method, in.URL = orig.Method, orig.URL
+	}
+	if h.FirstFactor != "" {
+		in.FirstFactor = identified(repl.ReplaceAll(h.FirstFactor, ""))
+	}
+	return in
+}
+
 // observe passes the request on. Not even a placeholder is changed.
 func (h *Handler) observe(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	server, _ := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
 	if err := h.place(server); err != nil {
 		return next.ServeHTTP(w, r) //nolint:nilerr // nothing can be said of a gate that stands nowhere
 	}
-	in := gate.Input{Method: r.Method, URL: r.URL, Secure: secure(r)}
-	if orig, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok {
-		in.Method, in.URL = orig.Method, orig.URL
-	}
-	if h.FirstFactor != "" {
-		if repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
-			in.FirstFactor = identified(repl.ReplaceAll(h.FirstFactor, ""))
-		}
-	}
-	return h.gate.Observe(w, r, in, next.ServeHTTP)
+	repl := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer) //nolint:forcetypeassert // the server sets it
+	return h.gate.Observe(w, r, h.input(r, repl), next.ServeHTTP)
 }
 
 // identified is the name of a user whom Caddy has identified, "" for what can be

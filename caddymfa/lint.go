@@ -133,7 +133,7 @@ func (l *linter) walk(routes caddyhttp.RouteList, where string, c coverage) cove
 			c = within
 		case c.gate == nil && within.part != "":
 			c.part = within.part
-		case c.gate == nil && within.gate != nil && !hostOnly(r.MatcherSets):
+		case c.gate == nil && within.gate != nil && !only(r.MatcherSets, "host"):
 			c.part = "the gate before it is for " + strings.TrimSuffix(describe(r.MatcherSets), ", ") + " only"
 		}
 	}
@@ -230,8 +230,6 @@ func describe(sets caddyhttp.MatcherSets) string {
 	}
 	return strings.Join(alternatives, " or ") + ", "
 }
-
-func hostOnly(sets caddyhttp.MatcherSets) bool { return only(sets, "host") }
 
 // clientsOnly reports whether a gate stands there for some client addresses.
 func clientsOnly(sets caddyhttp.MatcherSets) bool {

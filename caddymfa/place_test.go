@@ -1,7 +1,6 @@
 package caddymfa
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -15,16 +14,10 @@ import (
 // run adapts a Caddyfile and starts it, as "caddy run" does.
 func run(t *testing.T, text string) error {
 	t.Helper()
-	out, err := adapt(text)
+	cfg, err := config(text)
 	if err != nil {
 		return err
 	}
-	var cfg *caddy.Config
-	if err := json.Unmarshal([]byte(out), &cfg); err != nil {
-		return err
-	}
-	off := false
-	cfg.Admin = &caddy.AdminConfig{Disabled: true, Config: &caddy.ConfigSettings{Persist: &off}}
 	t.Cleanup(func() { _ = caddy.Stop() })
 	return caddy.Run(cfg)
 }

@@ -19,7 +19,7 @@ type Step struct{ Question, Answer string }
 // rows of Serve in their order, by the functions that Serve uses. The request is
 // read and not forwarded. The last step is the outcome.
 func (g *Gate) Explain(r *http.Request, in Input) []Step {
-	host, ok := hostname(r.Host)
+	host, ok := Hostname(r.Host)
 	in.Server = silent{}
 	v := &visit{r: r, in: in, site: g.site(host), call: &flow.Call{R: r, URL: in.URL, State: session.NoHandle, Navigation: navigation(r)}}
 	var steps []Step

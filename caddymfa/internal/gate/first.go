@@ -1,7 +1,6 @@
 package gate
 
 import (
-	"context"
 	"errors"
 	"net/http"
 	"slices"
@@ -58,9 +57,11 @@ func (g *Gate) bearer(v *visit) event.Reason {
 }
 
 // keepTokens notes the bearer tokens that a verified session's answer gives out,
-// such as a refreshed one. It is called with the whole body, or with none where
-// only the head is known, before the client sees any of it.
-func (h *head) keepTokens(ctx context.Context, hd http.Header, body []byte) error {
+// such as a refreshed one: those of its head first, then those of its whole body,
+// each before the client sees any of it.
+func (h *head) keepTokens(hd http.Header, body []byte) error {
+	ctx, cancel := h.detached()
+	defer cancel()
 	return h.g.Flow.Renew(ctx, h.v.site, h.s, h.v.site.Bearer.Given(hd, body))
 }
 

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"regexp"
-	"slices"
 	"time"
 
 	"github.com/caddymfa/caddymfa/caddymfa/internal/event"
@@ -191,7 +189,7 @@ func (g *Gate) expireOld(v *visit, s *session.Session) {
 		return
 	}
 	for _, c := range v.r.Cookies() {
-		if slices.ContainsFunc(g.Session, func(re *regexp.Regexp) bool { return re.MatchString(c.Name) }) {
+		if g.session(c.Name) {
 			http.SetCookie(v.w, &http.Cookie{Name: c.Name, Path: "/", MaxAge: -1}) //nolint:gosec // it takes a cookie away
 		}
 	}

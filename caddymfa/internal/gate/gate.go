@@ -131,7 +131,7 @@ func (g *Gate) site(host string) *flow.Gate {
 	}
 	fresh := g.Site
 	fresh.Host = host
-	if slices.ContainsFunc(g.Hosts, func(h string) bool { return h == host || h == "*"+host[max(0, strings.IndexByte(host, '.')):] }) {
+	if slices.ContainsFunc(g.Hosts, func(h string) bool { return HostCovers(h, host) }) {
 		fresh.Origin = host
 	}
 	fresh.Gate.ID = fresh.App + "\x00" + host
@@ -188,6 +188,18 @@ func (g *Gate) Serve(w http.ResponseWriter, r *http.Request, in Input, next upst
 		return g.forwardPublic(v, e), nil
 	}
 	return g.closed(v), nil
+}
+
+// session reports whether a cookie's name is one of the application's sessions.
+func (g *Gate) session(name string) bool {
+	return slices.ContainsFunc(g.Session, func(re *regexp.Regexp) bool { return re.MatchString(name) })
+}
+
+// HostCovers reports whether a host of the configuration is this one: its name,
+// or "*." before a domain for the names right below it.
+func HostCovers(pattern, host string) bool {
+	i := strings.IndexByte(host, '.')
+	return pattern == host || i > 0 && pattern == "*"+host[i:]
 }
 
 // own reports whether a path is one of our routes. A strange spelling is not

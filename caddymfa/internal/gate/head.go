@@ -62,6 +62,12 @@ func (h *head) release() {
 	}
 }
 
+// detached is for what is written with an answer: it is written although the
+// client hangs up meanwhile.
+func (h *head) detached() (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(h.v.r.Context()), 5*time.Second)
+}
+
 // dropped answers in place of an answer that must not pass.
 func (h *head) dropped() event.Reason {
 	clearAnswer(h.v.w.Header())
@@ -124,7 +130,7 @@ func (h *head) ended() (bool, error) {
 	case time.Since(h.asked) <= session.Freshness:
 		return false, nil // as fresh as the session that it was asked with
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(h.v.r.Context()), 5*time.Second)
+	ctx, cancel := h.detached()
 	defer cancel()
 	err := h.g.Flow.Sessions.Still(ctx, &h.v.site.Gate, h.s)
 	if errors.Is(err, session.ErrGone) {
@@ -161,7 +167,7 @@ func (h *head) verified(status int, hd http.Header) bool {
 		return false
 	}
 	if h.v.site.Bearer.On() {
-		if err := h.keepTokens(h.v.r.Context(), hd, nil); err != nil {
+		if err := h.keepTokens(hd, nil); err != nil {
 			return h.drop(event.StoreDown, err)
 		}
 		if h.mayGive(status, hd) {
@@ -180,7 +186,7 @@ func (h *head) body(hd http.Header, body []byte) bool {
 	if err != nil {
 		return true // what cannot be read is not noted, and a token in it opens nothing
 	}
-	if err := h.keepTokens(h.v.r.Context(), hd, plain); err != nil {
+	if err := h.keepTokens(nil, plain); err != nil {
 		return h.drop(event.StoreDown, err)
 	}
 	return true
@@ -199,7 +205,7 @@ func (h *head) keep(hd http.Header, sets []jar.Set) bool {
 		return h.drop(event.Unreadable, nil)
 	}
 	if len(changes) > 0 {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(h.v.r.Context()), 5*time.Second)
+		ctx, cancel := h.detached()
 		defer cancel()
 		s, err := h.g.Flow.Sessions.Update(ctx, &h.v.site.Gate, h.s, func(rec session.Record) (session.Record, error) {
 			rec.Jar = jar.Merge(base, ours, rec.Jar)
@@ -235,7 +241,7 @@ func (h *head) anonymous(status int, hd http.Header) bool {
 	if err != nil || len(changes) == 0 {
 		return err == nil || h.drop(event.Unreadable, nil)
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(h.v.r.Context()), 5*time.Second)
+	ctx, cancel := h.detached()
 	defer cancel()
 	var full *limit.Exceeded
 	if err := h.g.Flow.Limits.Visitor(ctx, limit.Network(h.v.in.Server.ClientIP())); errors.As(err, &full) {

@@ -26,7 +26,7 @@ import (
 // have done: no handle, no jar, no text, no header, and no question of ours to
 // the application. What next returns is returned as it is.
 func (g *Gate) Observe(w http.ResponseWriter, r *http.Request, in Input, next upstream.Handler) error {
-	host, _ := hostname(r.Host)
+	host, _ := Hostname(r.Host)
 	site := g.site(host)
 	copied, err := copyRequest(r)
 	if err != nil {
@@ -150,15 +150,6 @@ func (g *Gate) decide(v *visit) decision {
 		return decision{reason: event.Ambiguous}
 	}
 	return decision{reason: kind, entry: open.entry}
-}
-
-func (g *Gate) session(name string) bool {
-	for _, re := range g.Session {
-		if re.MatchString(name) {
-			return true
-		}
-	}
-	return false
 }
 
 // params are the names of a query's parameters. Their values may be secrets.

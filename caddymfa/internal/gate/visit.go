@@ -43,7 +43,7 @@ type visit struct {
 // means that the request was refused and answered.
 func (g *Gate) visit(w http.ResponseWriter, r *http.Request, in Input, next upstream.Handler) (*visit, event.Reason) {
 	v := &visit{w: w, r: r, in: in, next: next}
-	host, ok := hostname(r.Host)
+	host, ok := Hostname(r.Host)
 	v.site = g.site(host)
 	v.callAt = flow.Call{
 		R: r, URL: in.URL,
@@ -84,9 +84,9 @@ func (g *Gate) asking(v *visit) *flow.Call {
 	return v.call
 }
 
-// hostname is the site's name as browsers know it: lower case, no port, no
+// Hostname is the site's name as browsers know it: lower case, no port, no
 // trailing dot (attacks C2, C10).
-func hostname(host string) (string, bool) {
+func Hostname(host string) (string, bool) {
 	name := host
 	if i := strings.LastIndexByte(name, ':'); i >= 0 && !strings.HasSuffix(name, "]") {
 		name = name[:i]

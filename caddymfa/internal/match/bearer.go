@@ -31,7 +31,7 @@ func (b *Bearer) Given(h http.Header, body []byte) (tokens []string) {
 		}
 	}
 	for _, path := range b.JSON {
-		if t, ok := JSONText(body, path); ok && t != "" && body != nil {
+		if t, ok := JSONText(body, path); ok && t != "" {
 			tokens = append(tokens, bare(t))
 		}
 	}

@@ -58,7 +58,7 @@ type Record struct {
 	Tried string `json:"t,omitempty"`
 	// Challenge belongs to the room of that name (pending).
 	Challenge []byte `json:"c,omitempty"`
-	// Reply is the withheld answer, sealed once more with the challenge's token (pending).
+	// Reply is the withheld answer (pending).
 	Reply []byte `json:"r,omitempty"`
 	// VerifiedAt is when the code was right; ExpiresAt the end of a verified
 	// session, which activity does not move; SeenAt its last use, to a minute.
