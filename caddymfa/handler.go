@@ -207,7 +207,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	in.Server = route
 	repl.Delete("http.auth.user.id")
 	repl.Map(route.placeholder)
-	reason, err := h.gate.Serve(w, r, in, next.ServeHTTP)
+	reason, err := h.gate.Serve(w, r, in, next)
 	if server != nil && server.Logs != nil {
 		if extra, ok := ctx.Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields); ok {
 			extra.Set(zap.String("mfa", string(reason)))
@@ -235,7 +235,7 @@ func (h *Handler) observe(w http.ResponseWriter, r *http.Request, next caddyhttp
 		return next.ServeHTTP(w, r) //nolint:nilerr // nothing can be said of a gate that stands nowhere
 	}
 	repl := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer) //nolint:forcetypeassert // the server sets it
-	return h.gate.Observe(w, r, h.input(r, repl), next.ServeHTTP)
+	return h.gate.Observe(w, r, h.input(r, repl), next)
 }
 
 // identified is the name of a user whom Caddy has identified, "" for what can be

@@ -9,6 +9,7 @@ import (
 
 	"github.com/caddymfa/caddymfa/caddymfa/internal/gate"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/store/bolt"
+	"github.com/caddymfa/caddymfa/caddymfa/internal/upstream"
 )
 
 // BenchmarkVerifiedRequest is a verified request with the gate, and the same
@@ -22,11 +23,11 @@ func BenchmarkVerifiedRequest(b *testing.B) {
 	defer func() { _ = s.Close() }()
 	w := newWorld(t, backend{Store: s}, 1, newLegacy())
 	c := w.browser().signIn("alice")
-	next := func(rw http.ResponseWriter, _ *http.Request) error {
+	next := upstream.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) error {
 		rw.WriteHeader(http.StatusOK)
 		_, _ = io.WriteString(rw, "ok")
 		return nil
-	}
+	})
 	in := gate.Input{Server: deaf("192.0.2.1")}
 	host := w.nodes[0].Listener.Addr().String()
 	for name, serve := range map[string]func(http.ResponseWriter, *http.Request) error{

@@ -33,7 +33,7 @@ func (g *Gate) verified(v *visit) (event.Reason, error) {
 		authorization = r.Header["Authorization"]
 	}
 	v.headAt = head{g: g, v: v, s: s, asked: now, logout: g.logout(v), given: len(v.w.Header()["Set-Cookie"])}
-	v.tapAt = upstream.Tap{W: v.w, OnHead: v.headAt.verified}
+	v.tapAt = upstream.Tap{W: v.w, OnHead: (*verifiedHead)(&v.headAt)}
 	h, tap := &v.headAt, &v.tapAt
 	defer h.release()
 	script := g.bridge(v)
@@ -57,7 +57,7 @@ func (g *Gate) verified(v *visit) (event.Reason, error) {
 	}
 	v.in.Server.Announce(s.Level, s.User, s.VerifiedAt)
 
-	err := v.next(tap, r)
+	err := v.next.ServeHTTP(tap, r)
 	if err != nil && tap.Status() == 0 {
 		// Returned, the error would run the site's error routes for somebody who
 		// is no longer verified.
@@ -79,6 +79,14 @@ func (g *Gate) verified(v *visit) (event.Reason, error) {
 		return h.dropped(), nil
 	}
 	return event.OK, err
+}
+
+// verifiedHead is a head of an answer to a verified session.
+type verifiedHead head
+
+// OnHead implements [upstream.Head].
+func (h *verifiedHead) OnHead(status int, hd http.Header) bool {
+	return (*head)(h).verified(status, hd)
 }
 
 func finish(s *upstream.Script) {
@@ -157,12 +165,12 @@ func (g *Gate) forwardBefore(v *visit, e *opening, cookies string, h *head, onHe
 	upstream.Dress(v.r, cookies, v.site.Credentials, false)
 	intake.StripOverrides(v.r.Header)
 	v.in.Server.Announce(session.Anonymous, "", time.Time{})
-	tap := &upstream.Tap{W: v.w, OnHead: onHead}
+	tap := &upstream.Tap{W: v.w, OnHead: upstream.HeadFunc(onHead)}
 	script := g.bridge(v)
 	if script != nil {
 		tap.W = script
 	}
-	err := v.next(tap, v.r)
+	err := v.next.ServeHTTP(tap, v.r)
 	if err == nil && tap.Status() == 0 {
 		tap.WriteHeader(http.StatusOK)
 	}

@@ -467,7 +467,7 @@ func (w *world) node(ring *keyring.Ring, cfg []config) {
 	p := &portal.Portal{Flow: f, Pages: pages, Prefix: g.Prefix, Login: g.LoginURL(), Regions: f.Phones.Countries}
 	g.Portal = p.Serve
 	w.gates = append(w.gates, g)
-	next := func(rw http.ResponseWriter, r *http.Request) error {
+	next := upstream.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) error {
 		if w.app.fail != nil {
 			return w.app.fail
 		}
@@ -475,7 +475,7 @@ func (w *world) node(ring *keyring.Ring, cfg []config) {
 		w.app.mu.Lock()
 		defer w.app.mu.Unlock()
 		return w.app.late
-	}
+	})
 	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		orig := *r.URL
 		client := r.Header.Get("X-Test-Client")

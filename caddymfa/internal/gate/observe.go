@@ -40,7 +40,7 @@ func (g *Gate) Observe(w http.ResponseWriter, r *http.Request, in Input, next up
 	if len(d.rules) > 0 {
 		watch.Keep = int(site.MaxReply)
 	}
-	err = next(watch, r)
+	err = next.ServeHTTP(watch, r)
 	status, head, body := watch.Seen()
 	if head == nil {
 		return err // an error page will be written outside

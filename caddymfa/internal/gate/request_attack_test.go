@@ -13,6 +13,7 @@ import (
 	"github.com/caddymfa/caddymfa/caddymfa/internal/gate"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/login"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/match"
+	"github.com/caddymfa/caddymfa/caddymfa/internal/upstream"
 	"github.com/caddymfa/caddymfa/test/wire"
 )
 
@@ -402,10 +403,10 @@ func TestAttack_B5_ExtendedConnectNeedsProof(t *testing.T) {
 				}
 				in := gate.Input{Method: r.Method, URL: r.URL, Secure: true, Server: deaf("192.0.2.1")}
 				rw := httptest.NewRecorder()
-				_, err := w.gates[0].Serve(rw, r, in, func(http.ResponseWriter, *http.Request) error {
+				_, err := w.gates[0].Serve(rw, r, in, upstream.HandlerFunc(func(http.ResponseWriter, *http.Request) error {
 					t.Errorf("HTTP/%d: %s reached the application", major, path)
 					return nil
-				})
+				}))
 				if err != nil || rw.Code < 300 {
 					t.Errorf("HTTP/%d: %s: %d, %v", major, path, rw.Code, err)
 				}

@@ -100,8 +100,9 @@ func Hostname(host string) (string, bool) {
 
 // navigation reports whether a person will see the answer as a page.
 func navigation(r *http.Request) bool {
-	if mode := r.Header.Get("Sec-Fetch-Mode"); mode != "" {
-		return mode == "navigate"
+	// The names are canonical: no need to look for another spelling every time.
+	if mode := r.Header["Sec-Fetch-Mode"]; len(mode) > 0 && mode[0] != "" {
+		return mode[0] == "navigate"
 	}
 	return strings.Contains(r.Header.Get("Accept"), "text/html") && r.Header.Get("X-Requested-With") == ""
 }

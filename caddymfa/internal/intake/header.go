@@ -30,7 +30,7 @@ func Strip(h http.Header, credentials []string) {
 // hyphened is a field name with every sign that is no letter and no digit as a
 // hyphen, in the spelling of [http.CanonicalHeaderKey]. Ordinary names are it.
 func hyphened(name string) string {
-	if !strings.ContainsFunc(name, sign) {
+	if letters(name) {
 		return name
 	}
 	return http.CanonicalHeaderKey(strings.Map(func(c rune) rune {
@@ -39,6 +39,17 @@ func hyphened(name string) string {
 		}
 		return c
 	}, name))
+}
+
+// letters reports whether a name has no other signs than letters, digits and
+// hyphens. It is asked for every field of every request.
+func letters(name string) bool {
+	for i := range len(name) {
+		if sign(rune(name[i])) {
+			return false
+		}
+	}
+	return true
 }
 
 func sign(c rune) bool {

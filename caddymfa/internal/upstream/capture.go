@@ -16,7 +16,15 @@ import (
 )
 
 // Handler is the application as the gate sees it: the rest of the route.
-type Handler func(w http.ResponseWriter, r *http.Request) error
+type Handler interface {
+	ServeHTTP(w http.ResponseWriter, r *http.Request) error
+}
+
+// HandlerFunc is a function as a [Handler].
+type HandlerFunc func(w http.ResponseWriter, r *http.Request) error
+
+// ServeHTTP implements [Handler].
+func (f HandlerFunc) ServeHTTP(w http.ResponseWriter, r *http.Request) error { return f(w, r) }
 
 // Errors of Capture. None of them is an answer: whoever gets one refuses.
 var (
@@ -58,7 +66,7 @@ func Capture(next Handler, r *http.Request, limit int64) (reply *Reply, err erro
 			reply, err = nil, ErrNoAnswer
 		}
 	}()
-	if err := next(c, r); err != nil {
+	if err := next.ServeHTTP(c, r); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrNoAnswer, err)
 	}
 	return c.reply()
@@ -225,7 +233,9 @@ func (o *Own) Get(ctx context.Context, parent *http.Request, target, cookies, au
 	}
 	next := o.Next
 	if o.Prepare != nil {
-		next = func(w http.ResponseWriter, r *http.Request) error { return o.Next(w, o.Prepare(parent, r, w)) }
+		next = HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
+			return o.Next.ServeHTTP(w, o.Prepare(parent, r, w))
+		})
 	}
 	rep, err := Capture(next, own, o.Limit)
 	if err == ErrNoAnswer { //nolint:errorlint // as it is: nobody behind the gate has even tried

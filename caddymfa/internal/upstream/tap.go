@@ -21,7 +21,7 @@ import (
 type Tap struct {
 	W http.ResponseWriter
 	// OnHead sees the final status and the live header map and may change it.
-	OnHead func(status int, h http.Header) bool
+	OnHead Head
 
 	status  int
 	dropped bool
@@ -31,6 +31,17 @@ type Tap struct {
 	limit  int
 	onBody func(h http.Header, body []byte) bool
 }
+
+// Head decides by the head of an answer whether it passes.
+type Head interface {
+	OnHead(status int, h http.Header) bool
+}
+
+// HeadFunc is a function as a [Head].
+type HeadFunc func(status int, h http.Header) bool
+
+// OnHead implements [Head].
+func (f HeadFunc) OnHead(status int, h http.Header) bool { return f(status, h) }
 
 // Hold keeps head and body back until the answer is complete and onBody has seen
 // it. OnHead calls it. When onBody returns false nothing of it passes. An
@@ -79,7 +90,7 @@ func (t *Tap) WriteHeader(status int) {
 		return
 	}
 	t.status = status
-	if !t.OnHead(status, t.W.Header()) {
+	if !t.OnHead.OnHead(status, t.W.Header()) {
 		t.dropped = true
 		return
 	}

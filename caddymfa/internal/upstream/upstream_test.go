@@ -15,11 +15,11 @@ import (
 func TestAttack_A4_TapSwallowsEarlyHints(t *testing.T) {
 	var heads []int
 	w := httptest.NewRecorder()
-	tap := &Tap{W: w, OnHead: func(status int, h http.Header) bool {
+	tap := &Tap{W: w, OnHead: HeadFunc(func(status int, h http.Header) bool {
 		heads = append(heads, status)
 		h.Del("Set-Cookie")
 		return true
-	}}
+	})}
 	tap.Header().Set("Set-Cookie", "early=1")
 	tap.WriteHeader(http.StatusEarlyHints)
 	tap.WriteHeader(http.StatusProcessing)
@@ -33,7 +33,7 @@ func TestAttack_A4_TapSwallowsEarlyHints(t *testing.T) {
 
 func TestTapDropsAllOfARefusedAnswer(t *testing.T) {
 	w := httptest.NewRecorder()
-	tap := &Tap{W: w, OnHead: func(int, http.Header) bool { return false }}
+	tap := &Tap{W: w, OnHead: HeadFunc(func(int, http.Header) bool { return false })}
 	if n, err := tap.ReadFrom(strings.NewReader("secret")); n != 6 || err != nil {
 		t.Fatal(n, err)
 	}
@@ -56,7 +56,7 @@ func TestTapShowsTheHeadOnEveryWay(t *testing.T) {
 		"flush":    func(tap *Tap) { _ = http.NewResponseController(tap).Flush() },
 	} {
 		seen := 0
-		use(&Tap{W: httptest.NewRecorder(), OnHead: func(status int, _ http.Header) bool { seen = status; return true }})
+		use(&Tap{W: httptest.NewRecorder(), OnHead: HeadFunc(func(status int, _ http.Header) bool { seen = status; return true })})
 		if seen != http.StatusOK {
 			t.Errorf("%s: %d", name, seen)
 		}
@@ -67,7 +67,7 @@ func TestCaptureWithholds(t *testing.T) {
 	outer := httptest.NewRecorder()
 	ask := func(h http.HandlerFunc, limit int64) (*Reply, error) {
 		r := httptest.NewRequest(http.MethodPost, "/login", nil)
-		return Capture(func(w http.ResponseWriter, r *http.Request) error { h(w, r); return nil }, r, limit)
+		return Capture(HandlerFunc(func(w http.ResponseWriter, r *http.Request) error { h(w, r); return nil }), r, limit)
 	}
 	rep, err := ask(func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Accept-Encoding") != "identity" {
