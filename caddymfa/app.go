@@ -61,7 +61,7 @@ type App struct {
 	Countries []string `json:"countries,omitempty"`
 
 	// Templates are texts by name and language, with {code}, {app}, {minutes}.
-	// The one that is sent is named default.
+	// The one named default is sent unless a client of the API asks for another.
 	Templates map[string]map[string]string `json:"templates,omitempty"`
 
 	// Code says how codes are.
@@ -142,7 +142,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	texts, err := a.provisionTexts()
+	texts, named, err := a.provisionTexts()
 	if err != nil {
 		return err
 	}
@@ -163,7 +163,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	a.flow = &flow.Flow{
 		Sessions: table, Store: st, Accounts: account.New(st, a.ring, a.wrongCodes()),
 		Limits: limit.New(st, a.ring, a.sendLimits()), Directory: directory,
-		SMS: senders, Texts: texts, Phones: a.phones, Codes: a.codes, Events: a.observe,
+		SMS: senders, Texts: texts, Named: named, Phones: a.phones, Codes: a.codes, Events: a.observe,
 	}
 	a.flow.Open(a.ring)
 	return nil
@@ -361,17 +361,20 @@ func (a *App) sendLimits() limit.Limits {
 	return l
 }
 
-func (a *App) provisionTexts() (*sms.Templates, error) {
+// defaultTemplate is the text of the code where nobody asks for another.
+const defaultTemplate = "default"
+
+func (a *App) provisionTexts() (texts *sms.Templates, named map[string]*sms.Templates, err error) {
+	named = map[string]*sms.Templates{}
 	for name := range a.Templates {
-		if name != "default" {
-			return nil, fmt.Errorf("template %q would never be sent: only the one named default is", name)
+		if named[name], err = sms.NewTemplates(a.Templates[name]); err != nil {
+			return nil, nil, fmt.Errorf("template %s: %w", name, err)
 		}
 	}
-	t, err := sms.NewTemplates(a.Templates["default"])
-	if err != nil {
-		return nil, err
+	if texts = named[defaultTemplate]; texts == nil {
+		texts, err = sms.NewTemplates(nil)
 	}
-	return t, nil
+	return texts, named, err
 }
 
 var (

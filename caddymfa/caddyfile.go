@@ -76,6 +76,7 @@ func init() {
 		"policy":           func(p *parser, d *caddyfile.Dispenser) error { return one(d, &p.h.Policy) },
 		"enroll":           (*parser).enroll,
 		"session":          (*parser).session,
+		"trusted_device":   (*parser).trustedDevice,
 		"allow_redirect":   func(p *parser, d *caddyfile.Dispenser) error { return set(d, &p.h.AllowRedirect) },
 		"allow_origin":     func(p *parser, d *caddyfile.Dispenser) error { return set(d, &p.h.AllowOrigin) },
 		"secure":           func(p *parser, d *caddyfile.Dispenser) error { return one(d, &p.h.Secure) },
@@ -105,12 +106,6 @@ func init() {
 			repeat bool
 		}{parse, true}
 	}
-}
-
-// later are words of the grammar that this version does not have. They are
-// refused, because an operator who writes one relies on it.
-var later = map[string]string{
-	"trusted_device": "trusted devices",
 }
 
 // UnmarshalCaddyfile sets up the handler from tokens. Syntax:
@@ -148,6 +143,7 @@ var later = map[string]string{
 //		script_cookies  <name>...
 //		policy          required|optional|off
 //		enroll          self|directory
+//		trusted_device  off|<duration>
 //		session {
 //			idle     <duration>
 //			lifetime <duration>
@@ -189,8 +185,6 @@ func (p *parser) block(d *caddyfile.Dispenser) error {
 		switch {
 		case ok && !w.repeat && p.seen[name]:
 			return d.Errf("%s is there twice: the first would be lost", name)
-		case !ok && later[name] != "":
-			return d.Errf("%s (%s) is not in this version: remove the line, and do not rely on it", name, later[name])
 		case !ok:
 			return d.Errf("%q is no setting of mfa: it would have been without effect; the settings are %s", name, strings.Join(slices.Sorted(maps.Keys(words)), ", "))
 		}
@@ -289,6 +283,15 @@ func (p *parser) session(d *caddyfile.Dispenser) error {
 		}
 	}
 	return nil
+}
+
+func (p *parser) trustedDevice(d *caddyfile.Dispenser) error {
+	if d.CountRemainingArgs() == 1 && d.NextArg() && d.Val() == "off" {
+		p.h.TrustedDevice = 0
+		return nil
+	}
+	d.Prev()
+	return duration(d, &p.h.TrustedDevice)
 }
 
 func duration(d *caddyfile.Dispenser, to *caddy.Duration) error {

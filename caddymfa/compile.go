@@ -181,6 +181,9 @@ func (h *Handler) compileSite(g *gate.Gate, app *App) error {
 	if s.Idle < 2*time.Minute || s.Lifetime < s.Idle || s.Lifetime > 30*24*time.Hour {
 		return fmt.Errorf("session: idle %s and lifetime %s: idle is at least 2m, lifetime at least idle and at most 720h", s.Idle, s.Lifetime)
 	}
+	if s.TrustedDevice = time.Duration(h.TrustedDevice); s.TrustedDevice < 0 || s.TrustedDevice > maxTrust {
+		return fmt.Errorf("trusted_device %s: at most %s is possible: whoever has the browser needs the password only", s.TrustedDevice, maxTrust)
+	}
 	suffix := ""
 	if g.Prefix != defaultPrefix {
 		// A second gate on the host: its own path tells the handles apart.
@@ -241,6 +244,9 @@ func (h *Handler) compileSite(g *gate.Gate, app *App) error {
 	}
 	return h.compilePolicy(g, app)
 }
+
+// maxTrust bounds how long a browser may need no code.
+const maxTrust = 30 * 24 * time.Hour
 
 // compilePolicy refuses ways to enrol by which a stranger with a password could
 // become somebody whose spelling was never seen.

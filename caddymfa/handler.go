@@ -85,6 +85,9 @@ type Handler struct {
 	// Enroll is self or directory. Default: directory when one is configured,
 	// else self when every login has an identity.
 	Enroll string `json:"enroll,omitempty"`
+	// TrustedDevice is how long a browser may need no code, where its user wants
+	// that; at most 720h. Default: never.
+	TrustedDevice caddy.Duration `json:"trusted_device,omitempty"`
 	// Session is how long a verified session lives.
 	Session *SessionConfig `json:"session,omitempty"`
 	// AllowRedirect are foreign hosts that a withheld redirect may name.

@@ -43,7 +43,7 @@ func (a *App) observe(ctx context.Context, e event.Event) {
 	}
 	fields := []zap.Field{zap.String("reason", string(e.Reason)), zap.String("app", e.App)}
 	for _, f := range []struct{ key, value string }{
-		{"rule", e.Rule}, {"user", e.User}, {"session", e.Session}, {"detail", e.Detail},
+		{"rule", e.Rule}, {"user", e.User}, {"session", e.Session}, {"by", e.By}, {"detail", e.Detail},
 	} {
 		if f.value != "" {
 			fields = append(fields, zap.String(f.key, f.value))
@@ -75,7 +75,7 @@ func level(e event.Event) zapcore.Level {
 	switch e.Name {
 	case event.StoreFailed:
 		return zapcore.ErrorLevel
-	case event.Trap, event.Locked:
+	case event.Trap, event.Locked, event.Operated:
 		return zapcore.WarnLevel
 	case event.Refused:
 		switch e.Reason {

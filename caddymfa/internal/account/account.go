@@ -1,6 +1,6 @@
 // Package account is what the gate remembers of a user beyond a session: the
-// verified number, and how many wrong codes were given in a row, over all
-// sessions and nodes.
+// verified number, recovery codes, trusted browsers, and how many wrong codes
+// were given in a row, over all sessions and nodes.
 package account
 
 import (
@@ -70,16 +70,76 @@ func key(kind, app, user string) string {
 	return kind + ":" + base64.RawURLEncoding.EncodeToString(h.Sum(nil))
 }
 
-// Account is a user's verified number.
+// Account is what is kept of a user. A zero Account is a user without anything.
 type Account struct {
-	Number     string    `json:"n"` // E.164
-	VerifiedAt time.Time `json:"v"`
+	// User is the name the application knows the user by; the keys hold a hash.
+	User string `json:"u,omitempty"`
+	// Epoch counts resets. What was begun before a reset carries the old one, and
+	// comes to nothing.
+	Epoch int `json:"p,omitempty"`
+	// Number is where codes go, E.164, "" for none; VerifiedAt when it was proven
+	// or an operator set it. A directory's number is not here.
+	Number     string    `json:"n,omitempty"`
+	VerifiedAt time.Time `json:"v,omitzero"`
+	// By names the operator who set the number, "" when the user proved it.
+	By string `json:"b,omitempty"`
+	// Lang is the language the user was met in when the number was proven.
+	Lang string `json:"l,omitempty"`
+	// Codes are the recovery codes; nil when none were ever made.
+	Codes *Codes `json:"c,omitempty"`
+	// HelpDesk is a code that an operator gave out; nil for none.
+	HelpDesk *HelpDesk `json:"h,omitempty"`
+	// Devices are the browsers that need no code for a while.
+	Devices []Device `json:"d,omitempty"`
 }
 
-// Find returns the account of a user, or nil when there is none.
-func (b *Book) Find(ctx context.Context, app, user string) (*Account, error) {
+// Find returns the account of a user; a zero one when there is none.
+func (b *Book) Find(ctx context.Context, app, user string) (Account, error) {
 	a, _, err := load[Account](ctx, b, key("a", app, user))
-	return a, err
+	if a == nil || err != nil {
+		return Account{}, err
+	}
+	return *a, nil
+}
+
+// ErrReset: the account was reset since the caller's epoch.
+var ErrReset = errors.New("account: reset meanwhile")
+
+// Change changes an account, one writer after the other. change sees the newest
+// state; an error of it ends the change and is returned as it is. epoch is the
+// one that the caller has begun in: after a reset the change is ErrReset.
+func (b *Book) Change(ctx context.Context, app, user string, epoch int, change func(*Account) error) (Account, error) {
+	k := key("a", app, user)
+	for i := range maxRetries {
+		a, v, err := load[Account](ctx, b, k)
+		if err != nil {
+			return Account{}, err
+		}
+		if a == nil {
+			a = &Account{}
+		}
+		if a.Epoch != epoch {
+			return Account{}, ErrReset
+		}
+		fresh := a.User == ""
+		if err := change(a); err != nil {
+			return Account{}, err
+		}
+		a.User, a.Epoch = user, epoch
+		if fresh {
+			if err := b.Remember(ctx, app, user); err != nil {
+				return Account{}, err
+			}
+		}
+		err = save(ctx, b, k, *a, v, 0)
+		if !errors.Is(err, store.ErrConflict) {
+			return *a, err
+		}
+		if err := pause(ctx, i); err != nil {
+			return Account{}, err
+		}
+	}
+	return Account{}, errTooMany
 }
 
 // ErrEnrolled: the user has another number by now.
@@ -87,12 +147,57 @@ var ErrEnrolled = errors.New("account: another number was verified meanwhile")
 
 // Enrol keeps the first verified number of a user. Of two that are verified at
 // once one wins; the other is ErrEnrolled.
-func (b *Book) Enrol(ctx context.Context, app, user string, a Account) error {
-	err := save(ctx, b, key("a", app, user), a, 0, 0)
-	if errors.Is(err, store.ErrConflict) {
-		return ErrEnrolled
-	}
+func (b *Book) Enrol(ctx context.Context, app, user string, epoch int, number, lang string, now time.Time) error {
+	_, err := b.Change(ctx, app, user, epoch, func(a *Account) error {
+		if a.Number != "" {
+			return ErrEnrolled
+		}
+		a.SetNumber(number, lang, "", now)
+		return nil
+	})
 	return err
+}
+
+// SetNumber puts a number in the place of another. What was trusted because of
+// the other one is trusted no longer.
+func (a *Account) SetNumber(number, lang, by string, now time.Time) {
+	a.Number, a.VerifiedAt, a.By, a.Devices = number, now, by, nil
+	if lang != "" {
+		a.Lang = lang
+	}
+}
+
+// Reset takes everything from a user: number, codes, devices, the count of wrong
+// codes. The epoch, which stays, ends what is under way.
+func (b *Book) Reset(ctx context.Context, app, user string) (was Account, err error) {
+	k := key("a", app, user)
+	for i := range maxRetries {
+		a, v, err := load[Account](ctx, b, k)
+		if err != nil {
+			return Account{}, err
+		}
+		if a != nil {
+			was = *a
+		}
+		err = save(ctx, b, k, Account{Epoch: was.Epoch + 1}, v, 0)
+		if err == nil {
+			return was, b.Unlock(ctx, app, user)
+		} else if !errors.Is(err, store.ErrConflict) {
+			return was, err
+		}
+		if err := pause(ctx, i); err != nil {
+			return was, err
+		}
+	}
+	return was, errTooMany
+}
+
+// Unlock forgets the wrong codes of a user.
+func (b *Book) Unlock(ctx context.Context, app, user string) error {
+	if err := b.store.Delete(ctx, key("g", app, user)); err != nil {
+		return fmt.Errorf("account: unlock: %w", err)
+	}
+	return nil
 }
 
 // guard counts wrong codes.
@@ -181,7 +286,7 @@ func (b *Book) change(ctx context.Context, app, user string, f func(guard, time.
 	if err != nil {
 		return fmt.Errorf("account: clock: %w", err)
 	}
-	for i := range 64 {
+	for i := range maxRetries {
 		g, v, err := load[guard](ctx, b, k)
 		if err != nil {
 			return err
@@ -197,14 +302,29 @@ func (b *Book) change(ctx context.Context, app, user string, f func(guard, time.
 		if !errors.Is(err, store.ErrConflict) {
 			return err
 		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("account: %w", ctx.Err())
-		case <-time.After(rand.N(time.Duration(i+1) * time.Millisecond)): //nolint:gosec // spreads retries, no secret
+		if err := pause(ctx, i); err != nil {
+			return err
 		}
 	}
-	return errors.New("account: too many tries at once")
+	return errTooMany
 }
+
+// maxRetries is how often a writer that lost to another one tries again.
+const maxRetries = 64
+
+var errTooMany = errors.New("account: too many writers at once")
+
+// pause spreads writers that got in each other's way.
+func pause(ctx context.Context, retries int) error {
+	select {
+	case <-ctx.Done():
+		return fmt.Errorf("account: %w", ctx.Err())
+	case <-time.After(rand.N(time.Duration(retries+1) * time.Millisecond)): //nolint:gosec // spreads retries, no secret
+		return nil
+	}
+}
+
+var errSecret = errors.New("account: sealed with a secret that is not configured any more: add the old secret behind the new one")
 
 func load[T any](ctx context.Context, b *Book, k string) (*T, uint64, error) {
 	rec, err := b.store.Get(ctx, k)
@@ -217,7 +337,7 @@ func load[T any](ctx context.Context, b *Book, k string) (*T, uint64, error) {
 	if err != nil {
 		// Closed: an account that cannot be read is not "no account", or a
 		// stranger could enrol in its place.
-		return nil, 0, errors.New("account: sealed with a secret that is not configured any more: add the old secret behind the new one")
+		return nil, 0, errSecret
 	}
 	v := new(T)
 	if err := json.Unmarshal(plain, v); err != nil {

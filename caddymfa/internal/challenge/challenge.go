@@ -67,6 +67,10 @@ func (r *Rules) Complete() error {
 // State is a challenge as it lies, sealed, in a pending session.
 type State struct {
 	ID string `json:"i"`
+	// For is what a right code does.
+	For Purpose `json:"o,omitempty"`
+	// Template names the text, "" for the default.
+	Template string `json:"m,omitempty"`
 	// Number is where codes go, E.164; empty while the user has not named one.
 	Number string `json:"n,omitempty"`
 	// Enrol: the number is proven by this challenge, not before.
@@ -85,6 +89,10 @@ type State struct {
 	// Lang is the language the person was met in.
 	Lang string `json:"g,omitempty"`
 
+	// Password is a keyed hash of the password that was given, for a browser that
+	// is to be trusted; nil where no rule says which field it is.
+	Password []byte `json:"w,omitempty"`
+
 	// The login request, for the release: its URL as the browser sees it,
 	// whether it was a navigation, and the page that sent it.
 	URL      string `json:"u,omitempty"`
@@ -92,8 +100,21 @@ type State struct {
 	From     string `json:"p,omitempty"`
 }
 
+// Purpose is what a right code does. A code for one purpose does nothing else.
+type Purpose string
+
+// The purposes.
+const (
+	// SignIn opens the session; the challenge of a pending one.
+	SignIn Purpose = ""
+	// Confirm proves the user's number once more, in a verified session.
+	Confirm Purpose = "confirm"
+	// NewNumber proves a number that is to take the place of the user's.
+	NewNumber Purpose = "number"
+)
+
 // New starts a challenge without a code.
-func New() State { return State{ID: rand.Text()} }
+func New(what Purpose) State { return State{ID: rand.Text(), For: what} }
 
 // Wait is how long until another text may be asked for; more is false when
 // there will be none.

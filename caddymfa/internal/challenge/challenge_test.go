@@ -66,7 +66,7 @@ func TestCodesAreUniform(t *testing.T) {
 }
 
 func TestAttack_E10_ExpiryIsExact(t *testing.T) {
-	s := New().Send(rules(t), now)
+	s := New(SignIn).Send(rules(t), now)
 	if s.Expired(now.Add(5*time.Minute - time.Nanosecond)) {
 		t.Error("expired too early")
 	}
@@ -80,7 +80,7 @@ func TestAttack_E10_ExpiryIsExact(t *testing.T) {
 
 func TestAttack_I8_E10_ResendExtendsNothing(t *testing.T) {
 	r := rules(t)
-	first := New().Send(r, now)
+	first := New(SignIn).Send(r, now)
 	again := first.Send(r, now.Add(4*time.Minute))
 	if again.Code != first.Code || !again.CodeExpires.Equal(first.CodeExpires) {
 		t.Error("a resend changed or extended the code")
@@ -92,7 +92,7 @@ func TestAttack_I8_E10_ResendExtendsNothing(t *testing.T) {
 }
 
 func TestWaitsGrowAndEnd(t *testing.T) {
-	r, s := rules(t), New()
+	r, s := rules(t), New(SignIn)
 	for _, want := range []time.Duration{0, 30 * time.Second, time.Minute, 2 * time.Minute} {
 		if wait, more := s.Wait(r, now); wait != want || !more {
 			t.Fatalf("after %d texts: %s, %v", s.Sends, wait, more)
@@ -102,7 +102,7 @@ func TestWaitsGrowAndEnd(t *testing.T) {
 	if _, more := s.Wait(r, now.Add(time.Hour)); more {
 		t.Error("no end of texts")
 	}
-	failed := New().Send(r, now)
+	failed := New(SignIn).Send(r, now)
 	failed.Failed = "gateway_unavailable"
 	if wait, more := failed.Wait(r, now); wait != 0 || !more {
 		t.Error("a text that did not go out must be waited for")
@@ -110,7 +110,7 @@ func TestWaitsGrowAndEnd(t *testing.T) {
 }
 
 func TestAttack_G1_CodeForAnotherNumberIsDead(t *testing.T) {
-	s := New().SetNumber("+447400123456").Send(rules(t), now)
+	s := New(SignIn).SetNumber("+447400123456").Send(rules(t), now)
 	if other := s.SetNumber("+447400654321"); !other.Expired(now) {
 		t.Error("the code lives on")
 	}

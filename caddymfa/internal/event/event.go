@@ -18,6 +18,11 @@ const (
 	Verify          Name = "verify"           // a code was given: Reason ok, or why not
 	Enrolled        Name = "enrolled"         // a number was proven for the first time
 	Locked          Name = "locked"           // too many wrong codes in a row
+	NumberChanged   Name = "number_changed"   // by the user: Reason ok, or removed
+	CodesMade       Name = "recovery_codes"   // new ones were made
+	Recovered       Name = "recovery"         // a recovery or a help desk's code was given: Reason ok, or why not
+	Trusted         Name = "trusted_device"   // a browser needs no code for a while, or does no longer
+	Operated        Name = "operator"         // an operator's act: Detail says which, By who
 	Released        Name = "released"         // the withheld answer was given out
 	SessionEnded    Name = "session_ended"    // logout, cancel, trap
 	Refused         Name = "refused"          // a request that did not pass: Reason says why
@@ -93,6 +98,17 @@ const (
 	Disabled      Reason = "disabled"
 	BadToken      Reason = "bad_token" // the form is of another session
 
+	// What a user may do for himself.
+	ProofNeeded   Reason = "proof_needed"    // the second factor must be given once more
+	Required      Reason = "factor_required" // the last factor cannot be taken away
+	CodesExist    Reason = "codes_exist"     // recovery codes were made before
+	NumberKnown   Reason = "number_known"    // it is the user's already
+	WrongRecovery Reason = "wrong_recovery"  // no such recovery code, or used
+	Removed       Reason = "removed"
+	CopiedDevice  Reason = "copied_device"    // a trusted browser's cookie was used a second time
+	TrustedDevice Reason = "trusted_browser"  // let in without a code
+	UnknownText   Reason = "unknown_template" // no template of that name
+
 	// Endings.
 	Logout    Reason = "logout"
 	AppLogout Reason = "application_logout"
@@ -142,6 +158,8 @@ type Event struct {
 	// App names the gate; Rule the login rule; User the application's name of
 	// the user; Session a keyed hash that tells sessions apart.
 	App, Rule, User, Session string
+	// By names the operator of an Operated, or of a help desk's code.
+	By string
 	// Detail is for the operator, e.g. the masked number or the provider.
 	Detail string
 	Err    error

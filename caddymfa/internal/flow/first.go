@@ -34,11 +34,12 @@ func (f *Flow) Basic(ctx context.Context, g *Gate, c *Call, rule *login.Rule, cr
 			user = cred.FoldedUser()
 		}
 		a := accepted{rule: rule, user: user, basic: f.basic(g, cred)}
+		a.password = a.basic
 		if c.State == session.Live && c.Session.Level == session.Verified && user != "" && user == c.Session.User {
 			// The same user with another password: it was changed. No new code.
 			was := c.Session.Record
 			was.Basic = a.basic
-			return f.sameUser(ctx, g, nil, nil, was)
+			return f.sameUser(ctx, g, c, nil, nil, was)
 		}
 		return f.withhold(ctx, g, c, a)
 	})

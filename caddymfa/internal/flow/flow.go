@@ -35,9 +35,11 @@ type Flow struct {
 	Directory Directory // nil when none is configured
 	SMS       sms.Sender
 	Texts     *sms.Templates
-	Phones    phone.Policy
-	Codes     challenge.Rules
-	Events    event.Sink
+	// Named are further texts, chosen by name.
+	Named  map[string]*sms.Templates
+	Phones phone.Policy
+	Codes  challenge.Rules
+	Events event.Sink
 
 	attempts, tokens, refs, basics *keyring.Key
 }
@@ -96,6 +98,8 @@ type Gate struct {
 	AllowRedirect []string
 	// MaxReply bounds a withheld answer in bytes.
 	MaxReply int64
+	// TrustedDevice is how long a browser may need no code, 0 for never.
+	TrustedDevice time.Duration
 }
 
 // Call is one request as the flow sees it.
@@ -116,6 +120,23 @@ type Call struct {
 	Next *upstream.Own
 	// Basic is the credential of a request that is a login by HTTP Basic.
 	Basic *login.Credential
+	// Template names the text of the codes that this request asks for, "" for the
+	// default. The caller has asked HasTemplate.
+	Template string
+	// Trust: the person wants this browser to need no code for a while.
+	Trust bool
+}
+
+// HasTemplate reports whether there is a text of this name; "" is the default.
+func (f *Flow) HasTemplate(name string) bool { return name == "" || f.Named[name] != nil }
+
+// texts are the wordings of a name. One that has left the configuration
+// meanwhile is the default.
+func (f *Flow) texts(name string) *sms.Templates {
+	if t := f.Named[name]; t != nil {
+		return t
+	}
+	return f.Texts
 }
 
 // network is where the client comes from, see limit.Network.
@@ -142,13 +163,21 @@ func (f *Flow) Token(g *Gate, s *session.Session) string {
 	return fmt.Sprintf("%x-%x-%x-%x-%x", m[:4], m[4:6], m[6:8], m[8:10], m[10:16])
 }
 
-// Challenge reads the challenge of a pending session.
+// Challenge reads the challenge of a session: the code that a pending one owes,
+// or the one by which a verified one proves a number. It is session.ErrGone
+// where there is none.
 func (f *Flow) Challenge(s *session.Session) (challenge.State, error) {
-	var c challenge.State
-	if s.Level != session.Pending {
+	if s.Level != session.Pending && s.Level != session.Verified {
+		return challenge.State{}, session.ErrGone
+	}
+	return challengeOf(s.Record)
+}
+
+func challengeOf(r session.Record) (c challenge.State, err error) {
+	if len(r.Challenge) == 0 {
 		return c, session.ErrGone
 	}
-	if err := json.Unmarshal(s.Record.Challenge, &c); err != nil {
+	if err := json.Unmarshal(r.Challenge, &c); err != nil {
 		return c, fmt.Errorf("challenge: %w", err)
 	}
 	return c, nil

@@ -32,6 +32,8 @@ type Outcome struct {
 	Reason event.Reason `json:"w"`
 	// Until is when a lock ends that refused the attempt; zero for none.
 	Until time.Time `json:"u,omitzero"`
+	// Device is the next value of a trusted browser's cookie, "" for no change.
+	Device string `json:"d,omitempty"`
 	// Session is the new session, nil when there is none: then the client's
 	// handle is taken away.
 	Session *session.Session `json:"-"`
@@ -207,12 +209,16 @@ func (f *Flow) attempt(ctx context.Context, g *Gate, c *Call, rules login.Rules,
 	f.emit(ctx, g, nil, event.Event{Name: event.LoginRecognised, Reason: event.OK, Rule: rule.Name, User: user})
 	if user != "" && from == session.Verified && user == was.User {
 		was.Jar = fresh
-		return f.sameUser(ctx, g, reply, sets, was)
+		return f.sameUser(ctx, g, c, reply, sets, was)
 	}
 	if user == "" && g.Enroll == FromDirectory {
 		user = name
 	}
-	return f.withhold(ctx, g, c, accepted{rule: rule, user: user, reply: reply, sets: sets, jar: fresh})
+	a := accepted{rule: rule, user: user, reply: reply, sets: sets, jar: fresh}
+	if typed := rule.RequestPassword(form); typed != "" {
+		a.password = f.basics.MAC("password", g.ID, user, typed)
+	}
+	return f.withhold(ctx, g, c, a)
 }
 
 // refuseLogin reports a login that was not let in.
@@ -276,9 +282,9 @@ func (f *Flow) failed(ctx context.Context, g *Gate, c *Call, from session.Level,
 }
 
 // sameUser is a verified user who signed in again: no new code, and no later end.
-func (f *Flow) sameUser(ctx context.Context, g *Gate, reply *upstream.Reply, sets []jar.Set, was session.Record) (Outcome, error) {
+func (f *Flow) sameUser(ctx context.Context, g *Gate, c *Call, reply *upstream.Reply, sets []jar.Set, was session.Record) (Outcome, error) {
 	was.SeenAt = time.Now()
-	s, err := f.Sessions.Create(ctx, &g.Gate, was)
+	s, err := f.open(ctx, g, c, was)
 	if errors.Is(err, session.ErrGone) {
 		return Outcome{Reason: event.UnknownHandle}, nil
 	} else if err != nil {

@@ -3,7 +3,6 @@ package flow
 import (
 	"context"
 	"errors"
-	"strings"
 	"time"
 
 	"github.com/caddymfa/caddymfa/caddymfa/internal/challenge"
@@ -29,7 +28,7 @@ type Sending struct {
 func (f *Flow) Resend(ctx context.Context, g *Gate, c *Call) (*session.Session, Sending, error) {
 	ctx, cancel := detached(ctx, sendTime+5*time.Second)
 	defer cancel()
-	return f.send(ctx, g, c, c.Session, func(st challenge.State) challenge.State { return st })
+	return f.send(ctx, g, c, c.Session, challengeOf)
 }
 
 // SetNumber takes the number of a user who has none yet and sends the code
@@ -45,22 +44,33 @@ func (f *Flow) SetNumber(ctx context.Context, g *Gate, c *Call, input string) (*
 		// A number that exists is not changed during a login (attack F6).
 		return c.Session, Sending{Reason: event.Denied}, nil
 	}
+	n, reason := f.parse(input)
+	if reason != event.OK {
+		f.emit(ctx, g, c.Session, event.Event{Name: event.Send, Reason: reason})
+		return c.Session, Sending{Reason: reason}, nil
+	}
+	return f.send(ctx, g, c, c.Session, func(r session.Record) (challenge.State, error) {
+		st, err := challengeOf(r)
+		return st.SetNumber(n.E164()), err
+	})
+}
+
+// parse reads a number as a person typed it. The reason is OK, or why no text
+// may go there.
+func (f *Flow) parse(input string) (phone.Number, event.Reason) {
 	n, err := phone.Parse(input, f.region())
 	if err == nil {
 		err = f.Phones.Check(n)
 	}
-	if err != nil {
-		reason := event.BadNumber
-		switch {
-		case errors.Is(err, phone.ErrCountry):
-			reason = event.BadCountry
-		case errors.Is(err, phone.ErrType):
-			reason = event.BadNumberType
-		}
-		f.emit(ctx, g, c.Session, event.Event{Name: event.Send, Reason: reason})
-		return c.Session, Sending{Reason: reason}, nil
+	switch {
+	case err == nil:
+		return n, event.OK
+	case errors.Is(err, phone.ErrCountry):
+		return n, event.BadCountry
+	case errors.Is(err, phone.ErrType):
+		return n, event.BadNumberType
 	}
-	return f.send(ctx, g, c, c.Session, func(st challenge.State) challenge.State { return st.SetNumber(n.E164()) })
+	return n, event.BadNumber
 }
 
 // region is the country that a number without country code is read in.
@@ -72,8 +82,10 @@ func (f *Flow) region() string {
 }
 
 // send counts, writes and hands over a text, in this order: a crash between
-// any two steps costs a text, never a limit.
-func (f *Flow) send(ctx context.Context, g *Gate, c *Call, s *session.Session, change func(challenge.State) challenge.State) (*session.Session, Sending, error) {
+// any two steps costs a text, never a limit. next gives the challenge whose code
+// is wanted, from the newest record; an error of it that is one of the flow's
+// refusals becomes the reason.
+func (f *Flow) send(ctx context.Context, g *Gate, c *Call, s *session.Session, next func(session.Record) (challenge.State, error)) (*session.Session, Sending, error) {
 	now, err := f.Store.Now(ctx)
 	if err != nil {
 		return nil, Sending{}, err
@@ -85,11 +97,16 @@ func (f *Flow) send(ctx context.Context, g *Gate, c *Call, s *session.Session, c
 	if standing.Locked {
 		return s, Sending{Reason: lockReason(standing.Disabled)}, nil
 	}
+	if a, err := f.Accounts.Find(ctx, g.App, s.User); err != nil {
+		return nil, Sending{}, err
+	} else if a.Epoch != s.Epoch {
+		return s, Sending{Reason: event.UnknownHandle}, nil // reset meanwhile
+	}
 
 	var st challenge.State
 	var soon *Sending
 	sent, err := f.Sessions.Update(ctx, &g.Gate, s, func(r session.Record) (session.Record, error) {
-		was, err := f.Challenge(&session.Session{ID: s.ID, Record: r})
+		was, err := next(r)
 		if err != nil {
 			return r, err
 		}
@@ -100,13 +117,18 @@ func (f *Flow) send(ctx context.Context, g *Gate, c *Call, s *session.Session, c
 			}
 			return r, errNotNow
 		}
-		st = change(was).Send(f.Codes, now)
+		if c.Template != "" {
+			was.Template = c.Template
+		}
+		st = was.Send(f.Codes, now)
 		r.Challenge = encode(st)
 		return r, nil
 	})
 	if errors.Is(err, errNotNow) {
 		f.emit(ctx, g, s, event.Event{Name: event.Send, Reason: soon.Reason})
 		return s, *soon, nil
+	} else if gone(err) {
+		return s, Sending{Reason: event.UnknownHandle}, nil
 	} else if err != nil {
 		return nil, Sending{}, err
 	}
@@ -114,11 +136,11 @@ func (f *Flow) send(ctx context.Context, g *Gate, c *Call, s *session.Session, c
 	result := f.hand(ctx, g, c, sent, st)
 	if result.Reason != event.Sent {
 		sent, err = f.Sessions.Update(ctx, &g.Gate, sent, func(r session.Record) (session.Record, error) {
-			cur, err := f.Challenge(&session.Session{ID: s.ID, Record: r})
+			cur, err := challengeOf(r)
 			if err != nil {
 				return r, err
 			}
-			if cur.Sends == st.Sends {
+			if cur.ID == st.ID && cur.Sends == st.Sends {
 				cur.Failed = result.Reason
 				r.Challenge = encode(cur)
 			}
@@ -155,7 +177,8 @@ func (f *Flow) hand(ctx context.Context, g *Gate, c *Call, s *session.Session, s
 	}
 	ctx, cancel := context.WithTimeout(ctx, sendTime)
 	defer cancel()
-	text := f.Texts.Render(f.Texts.Match(st.Lang), sms.Vars{
+	texts := f.texts(st.Template)
+	text := texts.Render(texts.Match(st.Lang), sms.Vars{
 		Code: st.Code, App: g.App, Minutes: int(st.Life(f.Codes) / time.Minute), Host: g.Origin,
 	})
 	receipt, err := f.SMS.Send(ctx, sms.Message{To: n.E164(), Text: text, Validity: st.Life(f.Codes), Repeatable: true})
@@ -180,25 +203,30 @@ func (f *Flow) text(g *Gate, s *session.Session, n phone.Number, network string)
 	return limit.Text{App: g.App, User: s.User, Number: n.E164(), Prefix: n.Prefix(), Network: network}
 }
 
-// tell warns the owner of a number that somebody with the password has used up
-// the tries.
-func (f *Flow) tell(ctx context.Context, g *Gate, c *Call, s *session.Session, st challenge.State) {
-	if st.Enrol {
-		return // nobody has proven this number
-	}
-	n, err := phone.Parse(st.Number, "")
+// tell sends the owner of a number a text that nobody asked for. It is counted,
+// but not against what waits for an answer, or an attacker's logins could keep
+// it from coming.
+func (f *Flow) tell(ctx context.Context, g *Gate, user, number, network, lang string, what sms.Notice) {
+	n, err := phone.Parse(number, "")
 	if err != nil {
 		return
 	}
-	undo, err := f.Limits.TakeNotice(ctx, f.text(g, s, n, c.network()))
-	if err != nil {
+	say := func(reason event.Reason, err error) {
+		f.emit(ctx, g, nil, event.Event{Name: event.Send, Reason: reason, User: user, Detail: string(what) + " notice " + n.Masked(), Err: err})
+	}
+	undo, err := f.Limits.TakeNotice(ctx, limit.Text{App: g.App, User: user, Number: n.E164(), Prefix: n.Prefix(), Network: network})
+	if ex, ok := errors.AsType[*limit.Exceeded](err); ok {
+		say(ex.Reason, nil)
+		return
+	} else if err != nil {
+		say(event.StoreDown, err)
 		return
 	}
-	text := f.Texts.Notice(f.Texts.Match(st.Lang), sms.Vars{App: g.App})
+	text := f.Texts.Notice(what, f.Texts.Match(lang), sms.Vars{App: g.App})
 	if _, err := f.SMS.Send(ctx, sms.Message{To: n.E164(), Text: text, Validity: time.Hour}); err != nil {
 		undo(context.WithoutCancel(ctx))
-		f.emit(ctx, g, s, event.Event{Name: event.Send, Reason: event.GatewayDown, Detail: "lock notice", Err: err})
+		say(event.GatewayDown, err)
 		return
 	}
-	f.emit(ctx, g, s, event.Event{Name: event.Send, Reason: event.Sent, Detail: "lock notice " + strings.TrimSpace(n.Masked())})
+	say(event.Sent, nil)
 }

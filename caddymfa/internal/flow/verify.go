@@ -12,7 +12,7 @@ import (
 	"github.com/caddymfa/caddymfa/caddymfa/internal/event"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/phone"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/session"
-	"github.com/caddymfa/caddymfa/caddymfa/internal/store"
+	"github.com/caddymfa/caddymfa/caddymfa/internal/sms"
 )
 
 const verifyTime = 15 * time.Second
@@ -27,94 +27,129 @@ type Verification struct {
 	Left int
 	// Until is when a lock ends; zero when it does not end by itself.
 	Until time.Time
-	// Release is set when the code was right.
+	// Release is set when the code has opened a pending session; Session when it
+	// has changed a verified one.
 	Release *Release
+	Session *session.Session
+
+	lock account.Standing
 }
 
-// Verify checks a code: count first, compare second, win once. An error means
-// that the store failed, and that nothing was accepted.
+// Verify checks the code of a pending session: count first, compare second, win
+// once. An error means that the store failed, and that nothing was accepted.
 func (f *Flow) Verify(ctx context.Context, g *Gate, c *Call, typed string) (Verification, error) {
 	ctx, cancel := detached(ctx, verifyTime)
 	defer cancel()
-	s := c.Session
-	st, err := f.Challenge(s)
-	if err != nil {
-		return Verification{}, err
-	}
-	refuse := func(v Verification) (Verification, error) {
-		f.emit(ctx, g, s, event.Event{Name: event.Verify, Reason: v.Reason})
-		return v, nil
-	}
-	code, ok := challenge.Normalise(typed, f.Codes.Length)
-	if !ok {
-		return refuse(Verification{Reason: event.MalformedCode})
-	}
-	now, err := f.Store.Now(ctx)
-	if err != nil {
-		return Verification{}, err
-	}
-	if st.Expired(now) {
-		return refuse(Verification{Reason: event.ExpiredCode})
-	}
-
-	// Count: the challenge's tries, then the user's. Both before the comparison.
-	n, err := f.Store.Add(ctx, "t:"+st.ID, 1, challenge.Total+time.Minute)
-	if err != nil {
-		return Verification{}, fmt.Errorf("verify: count: %w", err)
-	}
-	left := f.Codes.Tries - int(n.N)
-	if left < 0 {
-		// The session is left to its end: a right code may be on its way.
-		return refuse(Verification{Reason: event.UsedUp, Ended: true})
-	}
-	standing, err := f.Accounts.Try(ctx, g.App, s.User)
-	if err != nil {
-		return Verification{}, err
-	}
-	if standing.Locked {
-		return f.end(ctx, g, s, refuse, Verification{Reason: lockReason(standing.Disabled), Ended: true, Until: standing.Until})
-	}
-
-	if !st.Right(code) {
-		v := Verification{Reason: event.WrongCode, Left: left}
-		switch {
-		case standing.JustLocked:
-			f.emit(ctx, g, s, event.Event{Name: event.Locked, Reason: lockReason(standing.Disabled)})
-			v = Verification{Reason: lockReason(standing.Disabled), Ended: true, Until: standing.Until}
-			v, err := f.end(ctx, g, s, refuse, v)
-			f.tell(ctx, g, c, s, st)
-			return v, err
-		case left == 0:
-			return f.end(ctx, g, s, refuse, Verification{Reason: event.UsedUp, Ended: true})
-		}
-		return refuse(v)
+	st, now, v, err := f.try(ctx, g, c, challenge.SignIn, typed)
+	if v.Reason != event.OK || err != nil {
+		return v, err
 	}
 	return f.accept(ctx, g, c, st, now)
 }
 
-// end closes a pending session after a refusal that leaves it no use.
-func (f *Flow) end(ctx context.Context, _ *Gate, s *session.Session, refuse func(Verification) (Verification, error), v Verification) (Verification, error) {
+// try checks a code of the session's challenge. The verification is OK when it
+// is right; then it is not used up yet.
+func (f *Flow) try(ctx context.Context, g *Gate, c *Call, what challenge.Purpose, typed string) (st challenge.State, now time.Time, v Verification, err error) {
+	s := c.Session
+	if st, err = f.Challenge(s); errors.Is(err, session.ErrGone) || err == nil && st.For != what {
+		return st, now, f.refused(ctx, g, s, Verification{Reason: event.ExpiredCode}), nil
+	} else if err != nil {
+		return st, now, v, err
+	}
+	code, ok := challenge.Normalise(typed, f.Codes.Length)
+	if !ok {
+		return st, now, f.refused(ctx, g, s, Verification{Reason: event.MalformedCode}), nil
+	}
+	if now, err = f.Store.Now(ctx); err != nil {
+		return st, now, v, err
+	}
+	if st.Expired(now) {
+		return st, now, f.refused(ctx, g, s, Verification{Reason: event.ExpiredCode}), nil
+	}
+	left, v, err := f.count(ctx, g, c, st)
+	if v.Reason != event.OK || err != nil {
+		return st, now, v, err
+	}
+	if st.Right(code) {
+		return st, now, v, nil
+	}
+	v, err = f.wrong(ctx, g, c, st, v, left, event.WrongCode)
+	return st, now, v, err
+}
+
+// count counts a try before anything is compared: the challenge's, then the
+// user's. The verification is OK when the try may be compared; it holds what a
+// wrong one would mean.
+func (f *Flow) count(ctx context.Context, g *Gate, c *Call, st challenge.State) (left int, v Verification, err error) {
+	s := c.Session
+	n, err := f.Store.Add(ctx, "t:"+st.ID, 1, challenge.Total+time.Minute)
+	if err != nil {
+		return 0, v, fmt.Errorf("verify: count: %w", err)
+	}
+	if left = f.Codes.Tries - int(n.N); left < 0 {
+		// A pending session is left to its end: a right code may be on its way.
+		return left, f.refused(ctx, g, s, Verification{Reason: event.UsedUp, Ended: s.Level == session.Pending}), nil
+	}
+	standing, err := f.Accounts.Try(ctx, g.App, s.User)
+	if err != nil {
+		return left, v, err
+	}
+	if standing.Locked {
+		v, err = f.end(ctx, g, s, Verification{Reason: lockReason(standing.Disabled), Ended: true, Until: standing.Until})
+		return left, v, err
+	}
+	return left, Verification{Reason: event.OK, lock: standing}, nil
+}
+
+// wrong is a try that was compared in vain. counted is what count has said.
+func (f *Flow) wrong(ctx context.Context, g *Gate, c *Call, st challenge.State, counted Verification, left int, reason event.Reason) (Verification, error) {
+	s := c.Session
+	switch lock := counted.lock; {
+	case lock.JustLocked:
+		reason := lockReason(lock.Disabled)
+		f.emit(ctx, g, s, event.Event{Name: event.Locked, Reason: reason})
+		v, err := f.end(ctx, g, s, Verification{Reason: reason, Ended: true, Until: lock.Until})
+		if !st.Enrol { // nobody has proven a number that is only to be enrolled
+			f.tell(ctx, g, s.User, st.Number, c.network(), st.Lang, sms.Locked)
+		}
+		return v, err
+	case left == 0 && s.Level == session.Pending:
+		return f.end(ctx, g, s, Verification{Reason: event.UsedUp, Ended: true})
+	case left == 0:
+		return f.refused(ctx, g, s, Verification{Reason: event.UsedUp}), nil
+	}
+	return f.refused(ctx, g, s, Verification{Reason: reason, Left: left}), nil
+}
+
+func (f *Flow) refused(ctx context.Context, g *Gate, s *session.Session, v Verification) Verification {
+	f.emit(ctx, g, s, event.Event{Name: event.Verify, Reason: v.Reason})
+	return v
+}
+
+// end closes a session after a refusal that leaves it no use.
+func (f *Flow) end(ctx context.Context, g *Gate, s *session.Session, v Verification) (Verification, error) {
 	if err := f.Sessions.End(ctx, s); err != nil {
 		return Verification{}, err
 	}
-	return refuse(v)
+	return f.refused(ctx, g, s, v), nil
 }
 
-// accept turns a pending session into a verified one. Taking it out has one
+// accept turns a pending session into a verified one: its code, or a recovery
+// code in its place, was right. Taking it out has one
 // winner, over all nodes; a crash after that costs a login, never opens one.
 func (f *Flow) accept(ctx context.Context, g *Gate, c *Call, st challenge.State, now time.Time) (Verification, error) {
 	s := c.Session
 	attempt := f.attempts.MAC("verify", st.ID)
 	taken, err := f.Sessions.Take(ctx, &g.Gate, s, attempt)
-	if errors.Is(err, session.ErrTaken) || errors.Is(err, session.ErrGone) {
+	if gone(err) {
 		f.emit(ctx, g, s, event.Event{Name: event.Verify, Reason: event.AlreadyUsed})
 		return Verification{Reason: event.AlreadyUsed, Ended: true}, nil
 	} else if err != nil {
 		return Verification{}, err
 	}
 	if st.Enrol {
-		switch err := f.Accounts.Enrol(ctx, g.App, s.User, account.Account{Number: st.Number, VerifiedAt: now}); {
-		case errors.Is(err, store.ErrConflict), errors.Is(err, account.ErrEnrolled):
+		switch err := f.Accounts.Enrol(ctx, g.App, s.User, s.Epoch, st.Number, st.Lang, now); {
+		case errors.Is(err, account.ErrReset), errors.Is(err, account.ErrEnrolled):
 			f.emit(ctx, g, s, event.Event{Name: event.Verify, Reason: event.AlreadyUsed, Err: err})
 			return Verification{Reason: event.AlreadyUsed, Ended: true}, f.Sessions.End(ctx, taken)
 		case err != nil:
@@ -125,10 +160,8 @@ func (f *Flow) accept(ctx context.Context, g *Gate, c *Call, st challenge.State,
 	if err := f.Accounts.Right(ctx, g.App, s.User); err != nil {
 		return Verification{}, err
 	}
-	if n, err := phone.Parse(st.Number, ""); err == nil {
-		if err := f.Limits.Answered(ctx, f.text(g, s, n, c.network()), st.Sends); err != nil {
-			return Verification{}, err
-		}
+	if err := f.answered(ctx, g, c, st); err != nil {
+		return Verification{}, err
 	}
 
 	var answer withheld
@@ -137,14 +170,19 @@ func (f *Flow) accept(ctx context.Context, g *Gate, c *Call, st challenge.State,
 	}
 	rel, deliver := f.release(ctx, g, st, answer)
 	rec := session.Record{
-		Level: session.Verified, Jar: s.Jar, User: s.User, Basic: s.Basic,
+		Level: session.Verified, Jar: s.Jar, User: s.User, Epoch: s.Epoch, Basic: s.Basic,
 		VerifiedAt: now, SeenAt: time.Now(), ExpiresAt: now.Add(g.Lifetime),
 	}
 	if deliver {
 		rec.Deliver = rel.Location
 	}
-	rel.Session, err = f.Sessions.Create(ctx, &g.Gate, rec)
-	if err != nil {
+	rel.Session, err = f.open(ctx, g, c, rec)
+	if errors.Is(err, session.ErrGone) {
+		return f.end(ctx, g, taken, Verification{Reason: event.AlreadyUsed, Ended: true}) // reset meanwhile
+	} else if err != nil {
+		return Verification{}, err
+	}
+	if rel.Device, err = f.trust(ctx, g, c, rel.Session, st.Password, now); err != nil {
 		return Verification{}, err
 	}
 	if err := f.releaseTokens(ctx, g, rel.Session, answer.Reply); err != nil {
@@ -161,6 +199,15 @@ func (f *Flow) accept(ctx context.Context, g *Gate, c *Call, st challenge.State,
 	f.emit(ctx, g, rel.Session, event.Event{Name: event.Verify, Reason: event.OK})
 	f.emit(ctx, g, rel.Session, event.Event{Name: event.Released, Reason: event.OK})
 	return Verification{Reason: event.OK, Release: &rel}, nil
+}
+
+// answered gives back the count of the texts that a right code has answered.
+func (f *Flow) answered(ctx context.Context, g *Gate, c *Call, st challenge.State) error {
+	n, err := phone.Parse(st.Number, "")
+	if err != nil || st.Sends == 0 {
+		return nil //nolint:nilerr // no text was sent
+	}
+	return f.Limits.Answered(ctx, f.text(g, c.Session, n, c.network()), st.Sends)
 }
 
 // Delivery gives a withheld page out at the address of its login, once.

@@ -37,8 +37,9 @@ type accepted struct {
 	reply *upstream.Reply
 	sets  []jar.Set
 	jar   jar.Jar
-	// basic is the keyed hash of an HTTP Basic credential.
-	basic []byte
+	// basic is the keyed hash of an HTTP Basic credential, password that of the
+	// password, nil where no rule says which field it is.
+	basic, password []byte
 }
 
 func (a *accepted) ruleName() string {
@@ -61,13 +62,13 @@ func (f *Flow) withhold(ctx context.Context, g *Gate, c *Call, a accepted) (Outc
 	if err != nil {
 		return Outcome{}, err
 	}
-	number, err := f.number(ctx, g, a.user)
+	number, acc, err := f.number(ctx, g, a.user)
 	if err != nil {
 		return Outcome{}, err
 	}
 	switch {
 	case g.Policy == Off, g.Policy == Optional && number == "":
-		return f.letIn(ctx, g, a, now)
+		return f.letIn(ctx, g, c, a, acc.Epoch, now, event.NoFactor)
 	case number == "" && g.Enroll != Self:
 		return refuse(event.NoNumber, nil)
 	}
@@ -81,8 +82,16 @@ func (f *Flow) withhold(ctx context.Context, g *Gate, c *Call, a accepted) (Outc
 		return out, err
 	}
 
-	ch := challenge.New()
-	ch.Number, ch.Enrol = number, number == ""
+	if next, ok, err := f.trusted(ctx, g, c, &a, acc, now); err != nil {
+		return Outcome{}, err
+	} else if ok {
+		out, err := f.letIn(ctx, g, c, a, acc.Epoch, now, event.TrustedDevice)
+		out.Device = next
+		return out, err
+	}
+
+	ch := challenge.New(challenge.SignIn)
+	ch.Number, ch.Enrol, ch.Template, ch.Password = number, number == "", c.Template, a.password
 	ch.URL, ch.Navigate, ch.Lang = c.URL.RequestURI(), c.Navigation, c.R.Header.Get("Accept-Language")
 	ch.From = sentFrom(c, g)
 	ends := challenge.Total
@@ -98,7 +107,7 @@ func (f *Flow) withhold(ctx context.Context, g *Gate, c *Call, a accepted) (Outc
 		ch.URL = "/" // nobody can send a form again that was not forwarded
 	}
 	s, err := f.Sessions.Create(ctx, &g.Gate, session.Record{
-		Level: session.Pending, Jar: a.jar, User: a.user, Basic: a.basic,
+		Level: session.Pending, Jar: a.jar, User: a.user, Epoch: acc.Epoch, Basic: a.basic,
 		Challenge: encode(ch), Reply: encode(answer), ExpiresAt: now.Add(ends),
 	})
 	if err != nil {
@@ -111,7 +120,7 @@ func (f *Flow) withhold(ctx context.Context, g *Gate, c *Call, a accepted) (Outc
 		return Outcome{Reason: event.Pending, Session: s}, nil
 	}
 	// The challenge is durable; only now the text goes out.
-	s, _, err = f.send(ctx, g, c, s, func(st challenge.State) challenge.State { return st })
+	s, _, err = f.send(ctx, g, c, s, challengeOf)
 	if err != nil {
 		return Outcome{}, err
 	}
@@ -119,18 +128,20 @@ func (f *Flow) withhold(ctx context.Context, g *Gate, c *Call, a accepted) (Outc
 }
 
 // letIn opens a verified session without a second factor, where the policy says so.
-func (f *Flow) letIn(ctx context.Context, g *Gate, a accepted, now time.Time) (Outcome, error) {
-	s, err := f.Sessions.Create(ctx, &g.Gate, session.Record{
-		Level: session.Verified, Jar: a.jar, User: a.user, Basic: a.basic,
+func (f *Flow) letIn(ctx context.Context, g *Gate, c *Call, a accepted, epoch int, now time.Time, why event.Reason) (Outcome, error) {
+	s, err := f.open(ctx, g, c, session.Record{
+		Level: session.Verified, Jar: a.jar, User: a.user, Epoch: epoch, Basic: a.basic, Weak: true,
 		VerifiedAt: now, SeenAt: time.Now(), ExpiresAt: now.Add(g.Lifetime),
 	})
-	if err != nil {
+	if errors.Is(err, session.ErrGone) {
+		return Outcome{Reason: event.UnknownHandle}, nil
+	} else if err != nil {
 		return Outcome{}, err
 	}
 	if err := f.releaseTokens(ctx, g, s, a.reply); err != nil {
 		return Outcome{}, err
 	}
-	f.emit(ctx, g, s, event.Event{Name: event.Released, Reason: event.NoFactor, Rule: a.ruleName()})
+	f.emit(ctx, g, s, event.Event{Name: event.Released, Reason: why, Rule: a.ruleName()})
 	if a.reply != nil {
 		a.reply.Header["Set-Cookie"] = copies(g, a.sets)
 	}
@@ -182,31 +193,11 @@ func (f *Flow) releaseTokens(ctx context.Context, g *Gate, s *session.Session, r
 // Renew notes bearer tokens that the application gave to a verified session.
 func (f *Flow) Renew(ctx context.Context, g *Gate, s *session.Session, tokens []string) error {
 	for _, t := range tokens {
-		if err := f.Sessions.Release(ctx, &g.Gate, s, t); err != nil {
+		if err := f.Sessions.Note(ctx, &g.Gate, s, session.Released, "", t, 0); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// number finds where codes for a user go: the directory, then what the user
-// has proven. The directory's word is not proven by a code, but it is the
-// operator's.
-func (f *Flow) number(ctx context.Context, g *Gate, user string) (string, error) {
-	if f.Directory != nil {
-		n, err := f.Directory.Number(ctx, user)
-		if n != "" || err != nil {
-			return n, err
-		}
-	}
-	if g.Enroll == FromDirectory {
-		return "", nil
-	}
-	a, err := f.Accounts.Find(ctx, g.App, user)
-	if a == nil || err != nil {
-		return "", err
-	}
-	return a.Number, nil
 }
 
 func lockReason(disabled bool) event.Reason {
@@ -242,6 +233,8 @@ type Release struct {
 	Reply *upstream.Reply
 	// Copies are the cookies that the browser's scripts may have.
 	Copies []string
+	// Device is the cookie of a browser that needs no code for a while, "" for none.
+	Device string
 	// Session is the verified session.
 	Session *session.Session
 }

@@ -38,7 +38,7 @@ func (g *Gate) bearer(v *visit) event.Reason {
 	if len(v.site.Bearer.Query) > 0 && v.r.URL.RawQuery != "" {
 		v.in.Server.NoLog() // the address may hold the token
 	}
-	s, err := g.Flow.Sessions.LoadBearer(v.r.Context(), &v.site.Gate, token)
+	s, err := g.Flow.Sessions.Noted(v.r.Context(), &v.site.Gate, session.Released, "", token)
 	v.bearer = foreign
 	switch {
 	case errors.Is(err, session.ErrGone):

@@ -40,6 +40,9 @@ func (g *Gate) outcome(v *visit, out flow.Outcome, err error) (event.Reason, err
 	case out.Reason != event.InProgress && v.call.State != session.NoHandle:
 		g.Flow.Sessions.ClearHandle(h, &v.site.Gate, v.call.Secure)
 	}
+	if out.Device != "" {
+		v.site.Cookie.SetDevice(h, out.Device, v.call.Secure, v.site.TrustedDevice)
+	}
 	switch {
 	case out.Reason == event.OK && out.Reply == nil:
 		// Let in without a second factor, and not forwarded yet.

@@ -173,6 +173,20 @@ func (c *Counter) Answered(ctx context.Context, t Text, n int) error {
 	return nil
 }
 
+// Forget takes back what was counted for a user and for a number.
+func (c *Counter) Forget(ctx context.Context, t Text) error {
+	keys := []string{c.key("user", t.App, t.User), c.key("user-all", t.App, t.User)}
+	if t.Number != "" {
+		keys = append(keys, c.key("number", t.Number), c.key("number-all", t.Number))
+	}
+	for _, k := range keys {
+		if err := c.store.Delete(ctx, k); err != nil {
+			return fmt.Errorf("limit: %w", err)
+		}
+	}
+	return nil
+}
+
 // Visitor counts a new session from before a login.
 func (c *Counter) Visitor(ctx context.Context, network string) error {
 	_, err := c.take(ctx, []count{

@@ -265,6 +265,23 @@ func (r *Rule) RequestUser(f *intake.Form) string {
 	return intake.FoldUser(cut(r.user, value))
 }
 
+// RequestPassword reads the password of the request, "" where the rule does not
+// say which field it is.
+func (r *Rule) RequestPassword(f *intake.Form) string {
+	switch {
+	case r.Password == nil:
+	case r.Password.Source == JSON:
+		if v, ok := f.JSONText(r.Password.Name); ok {
+			return v
+		}
+	default:
+		if v, state := f.Lookup(intake.Body, r.Password.Name); state == intake.Exact {
+			return v
+		}
+	}
+	return ""
+}
+
 // RequestUser reads the user's name of the request by the first rule that finds one.
 func (rs Rules) RequestUser(f *intake.Form) string {
 	for _, r := range rs {

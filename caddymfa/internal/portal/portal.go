@@ -4,6 +4,7 @@
 package portal
 
 import (
+	"context"
 	"crypto/subtle"
 	"math"
 	"net/http"
@@ -75,7 +76,7 @@ func (p *Portal) allow(v *visit, methods string) {
 
 func (p *Portal) post(v *visit, route string) {
 	act := map[string]func(*visit){
-		"verify": p.verify, "resend": p.resend, "phone": p.phone, "cancel": p.cancel, "logout": p.logout,
+		"verify": p.verify, "recover": p.recover, "resend": p.resend, "phone": p.phone, "cancel": p.cancel, "logout": p.logout,
 	}[route]
 	switch {
 	case act == nil:
@@ -156,12 +157,27 @@ func (p *Portal) verify(v *visit) {
 	if !p.pending(v) {
 		return
 	}
-	code, state := v.field("otp")
+	p.check(v, "otp", p.Flow.Verify)
+}
+
+// recover takes a recovery code, or one of the help desk, in place of a text's.
+func (p *Portal) recover(v *visit) {
+	if !p.pending(v) {
+		return
+	}
+	p.check(v, "backupcode", p.Flow.Recover)
+}
+
+// check reads a code and has it checked; a right one lets the user through.
+func (p *Portal) check(v *visit, field string, check func(context.Context, *flow.Gate, *flow.Call, string) (flow.Verification, error)) {
+	code, state := v.field(field)
 	if state == intake.Ambiguous {
 		p.fail(v, http.StatusBadRequest, event.MalformedCode)
 		return
 	}
-	res, err := p.Flow.Verify(v.c.R.Context(), v.g, v.c, code)
+	trust, _ := v.field("trust")
+	v.c.Trust = trust == "on" || trust == "true"
+	res, err := check(v.c.R.Context(), v.g, v.c, code)
 	if err != nil {
 		p.storeDown(v, err)
 		return
@@ -177,6 +193,9 @@ func (p *Portal) verify(v *visit) {
 func (p *Portal) release(v *visit, rel *flow.Release) {
 	h := v.w.Header()
 	p.Flow.Sessions.SetHandle(h, &v.g.Gate, rel.Session, v.c.Secure)
+	if rel.Device != "" {
+		v.g.Cookie.SetDevice(h, rel.Device, v.c.Secure, v.g.TrustedDevice)
+	}
 	for _, line := range rel.Copies {
 		h.Add("Set-Cookie", line)
 	}

@@ -80,6 +80,16 @@ func (c *cache) drop(id ID) {
 	}
 }
 
+// ids are the sessions that there are copies of. It is asked seldom.
+func (c *cache) ids() (out []ID) {
+	for i := range c.copies {
+		if e := c.copies[i].Load(); e != nil {
+			out = append(out, e.s.ID)
+		}
+	}
+	return out
+}
+
 // handle finds what a cookie value was unsealed to before at this gate. The sum
 // is compared first, so that the time of an answer says nothing about how much
 // of a guessed value is right.

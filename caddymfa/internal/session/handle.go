@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"net/http"
 	"strings"
+	"time"
 )
 
 // handle is the content of the browser's cookie: which session, and which
@@ -98,4 +99,24 @@ func (c Cookie) set(w http.Header, value string, secure bool, maxAge int) {
 		Name: c.Name(secure), Value: value, Path: "/", Secure: secure, HttpOnly: true,
 		SameSite: http.SameSiteLaxMode, MaxAge: maxAge,
 	}).String())
+}
+
+// deviceSuffix is added to the handle's name for the cookie of a browser that
+// needs no code for a while.
+const deviceSuffix = "-device"
+
+// Device is the value of that cookie, "" when there is none, or two.
+func (c Cookie) Device(r *http.Request, secure bool) string {
+	d := Cookie{c.name + deviceSuffix, c.secure + deviceSuffix}
+	value, _ := d.read(r, secure)
+	return value
+}
+
+// SetDevice gives the browser that cookie for maxAge; "" takes it away.
+func (c Cookie) SetDevice(w http.Header, value string, secure bool, maxAge time.Duration) {
+	seconds := int(maxAge / time.Second)
+	if value == "" {
+		seconds = -1
+	}
+	Cookie{c.name + deviceSuffix, c.secure + deviceSuffix}.set(w, value, secure, seconds)
 }

@@ -2,6 +2,8 @@ package session
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 )
@@ -88,6 +90,13 @@ func (l *live) unlink(st *Stream) {
 		delete(l.open, st.id)
 	}
 	st.next, st.prev, st.linked = nil, nil, false
+}
+
+// ids are the sessions that have a stream.
+func (l *live) ids() []ID {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Collect(maps.Keys(l.open))
 }
 
 // end ends the streams of a session.

@@ -56,7 +56,10 @@ type Record struct {
 	User string `json:"u,omitempty"`
 	// Tried is a keyed hash of the name of the last failed attempt (anonymous).
 	Tried string `json:"t,omitempty"`
-	// Challenge belongs to the room of that name (pending).
+	// Epoch is the account's at the time; see account.Account (pending, verified).
+	Epoch int `json:"n,omitempty"`
+	// Challenge belongs to the room of that name: a pending session's owed code, or
+	// a verified one's that proves or changes a number.
 	Challenge []byte `json:"c,omitempty"`
 	// Reply is the withheld answer (pending).
 	Reply []byte `json:"r,omitempty"`
@@ -65,6 +68,11 @@ type Record struct {
 	VerifiedAt time.Time `json:"v,omitzero"`
 	SeenAt     time.Time `json:"s,omitzero"`
 	ExpiresAt  time.Time `json:"e,omitzero"`
+
+	// Weak: no second factor was asked for (verified).
+	Weak bool `json:"w,omitempty"`
+	// ConfirmedAt is when the second factor was given once more (verified).
+	ConfirmedAt time.Time `json:"f,omitzero"`
 
 	// Basic is the keyed hash of the HTTP Basic credential that the session was
 	// opened with (pending, verified).

@@ -65,7 +65,7 @@ const (
 type Table struct {
 	store            store.Store
 	handles, records *keyring.Key
-	ids, bearers     *keyring.Key
+	ids, tokens      *keyring.Key
 	cache            *cache
 	live             *live
 }
@@ -73,7 +73,7 @@ type Table struct {
 // NewTable opens a table over a store. Close it to stop its watcher.
 func NewTable(s store.Store, ring *keyring.Ring) *Table {
 	t := &Table{
-		store: s, handles: ring.Key("handle"), records: ring.Key("record"), ids: ring.Key("attempt"), bearers: ring.Key("bearer"),
+		store: s, handles: ring.Key("handle"), records: ring.Key("record"), ids: ring.Key("attempt"), tokens: ring.Key("bearer"),
 		cache: newCache(),
 	}
 	t.live = newLive(t.alive)

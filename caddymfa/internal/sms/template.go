@@ -127,12 +127,12 @@ func (t *Templates) Render(lang string, v Vars) string {
 	return compose(text, v)
 }
 
-// Notice writes the text that tells an owner of a lock. It holds no code.
-func (t *Templates) Notice(lang string, v Vars) string {
+// Notice writes a text that tells an owner what has happened. It holds no code.
+func (t *Templates) Notice(what Notice, lang string, v Vars) string {
 	base, _ := language.Make(lang).Base()
-	text, ok := notices[base.String()]
+	text, ok := notices[what][base.String()]
 	if !ok {
-		text = notices[fallback]
+		text = notices[what][fallback]
 	}
 	return fill(text, v)
 }

@@ -31,12 +31,14 @@ func TestBuiltInTextsFitOneSegment(t *testing.T) {
 		if !strings.HasPrefix(text, "1234567890 ") || !strings.Contains(text, app) || !strings.Contains(text, " 10 ") || !strings.HasSuffix(text, "\n\n@"+host+" #1234567890") {
 			t.Errorf("%s: %q", lang, text)
 		}
-		notice := tpl.Notice(lang, Vars{App: app})
-		if n, gsm := Segments(notice); n != 1 || !gsm {
-			t.Errorf("notice %s: %d segments, GSM-7 %v, %d characters: %q", lang, n, gsm, utf8.RuneCountInString(notice), notice)
-		}
-		if lang != "en" && notice == tpl.Notice("en", Vars{App: app}) {
-			t.Errorf("the notice in %s is the English one", lang)
+		for what := range notices {
+			notice := tpl.Notice(what, lang, Vars{App: app})
+			if n, gsm := Segments(notice); n != 1 || !gsm {
+				t.Errorf("notice %s %s: %d segments, GSM-7 %v, %d characters: %q", what, lang, n, gsm, utf8.RuneCountInString(notice), notice)
+			}
+			if !strings.Contains(notice, app) || lang != "en" && notice == tpl.Notice(what, "en", Vars{App: app}) {
+				t.Errorf("notice %s: the one in %s is missing: %q", what, lang, notice)
+			}
 		}
 		if w := tpl.Warnings(app, host); len(w) != 0 {
 			t.Errorf("built-in texts are warned of: %q", w)
@@ -115,7 +117,7 @@ func TestMatchChoosesTheLanguage(t *testing.T) {
 	if got := tpl.Render("de", Vars{Code: "123456"}); got != "123456 eigen" {
 		t.Errorf("the custom German text is %q", got)
 	}
-	if got := tpl.Notice("pt-BR", Vars{App: "x"}); got != tpl.Notice("en", Vars{App: "x"}) {
+	if got := tpl.Notice(Locked, "pt-BR", Vars{App: "x"}); got != tpl.Notice(Locked, "en", Vars{App: "x"}) {
 		t.Errorf("a notice in a language without one is %q", got)
 	}
 }

@@ -1,0 +1,117 @@
+package flow
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/caddymfa/caddymfa/caddymfa/internal/account"
+	"github.com/caddymfa/caddymfa/caddymfa/internal/event"
+	"github.com/caddymfa/caddymfa/caddymfa/internal/session"
+)
+
+// open makes a verified session and makes it known as one of its user's. It is
+// session.ErrGone when the account was reset since rec.Epoch.
+func (f *Flow) open(ctx context.Context, g *Gate, c *Call, rec session.Record) (*session.Session, error) {
+	s, err := f.Sessions.Create(ctx, &g.Gate, rec)
+	if err != nil {
+		return nil, err
+	}
+	if err = f.Sessions.Enlist(ctx, g.App, s, agent(c.R)); err == nil {
+		// Only now: a reset finds the session in the list, or is found here.
+		var a account.Account
+		if a, err = f.Accounts.Find(ctx, g.App, rec.User); err == nil && a.Epoch != rec.Epoch {
+			err = session.ErrGone
+		}
+	}
+	if err != nil {
+		_ = f.Sessions.End(ctx, s) // nobody has its handle
+		return nil, err
+	}
+	return s, nil
+}
+
+// number finds where codes for a user go: the directory, then what the user
+// has proven. The directory's word is not proven by a code, but it is the
+// operator's; so is a number that an operator has set.
+func (f *Flow) number(ctx context.Context, g *Gate, user string) (number string, a account.Account, err error) {
+	if a, err = f.Accounts.Find(ctx, g.App, user); err != nil {
+		return "", a, err
+	}
+	if f.Directory != nil {
+		if number, err = f.Directory.Number(ctx, user); number != "" || err != nil {
+			return number, a, err
+		}
+	}
+	if g.Enroll == FromDirectory && a.By == "" {
+		return "", a, nil
+	}
+	return a.Number, a, nil
+}
+
+// trusted reports whether the request's browser needs no code for a while, and
+// gives its cookie the next value. A cookie that was used before ends the trust.
+func (f *Flow) trusted(ctx context.Context, g *Gate, c *Call, a *accepted, acc account.Account, now time.Time) (next string, ok bool, err error) {
+	if g.TrustedDevice <= 0 || len(acc.Devices) == 0 {
+		return "", false, nil
+	}
+	token := g.Cookie.Device(c.R, c.Secure)
+	if token == "" {
+		return "", false, nil
+	}
+	var found account.Recognition
+	_, err = f.Accounts.Change(ctx, g.App, a.user, acc.Epoch, func(acc *account.Account) error {
+		next, found = acc.Recognise(token, agent(c.R), a.password, now)
+		return nil
+	})
+	if err != nil {
+		return "", false, err
+	}
+	if found == account.Copied {
+		f.emit(ctx, g, nil, event.Event{Name: event.Trusted, Reason: event.CopiedDevice, User: a.user})
+	}
+	return next, found == account.Known, nil
+}
+
+// trust makes a browser one that needs no code for a while, where the person
+// wants it and the site allows it.
+func (f *Flow) trust(ctx context.Context, g *Gate, c *Call, s *session.Session, password []byte, now time.Time) (token string, err error) {
+	if !c.Trust || g.TrustedDevice <= 0 {
+		return "", nil
+	}
+	_, err = f.Accounts.Change(ctx, g.App, s.User, s.Epoch, func(a *account.Account) error {
+		token = a.Trust(agent(c.R), password, now, now.Add(g.TrustedDevice))
+		return nil
+	})
+	if err != nil {
+		return "", err
+	}
+	f.emit(ctx, g, s, event.Event{Name: event.Trusted, Reason: event.OK})
+	return token, nil
+}
+
+// agent names a browser as its owner knows it. The names are in the order in
+// which one hides behind another.
+func agent(r *http.Request) string {
+	ua := r.UserAgent()
+	first := func(names [][2]string) string {
+		for _, n := range names {
+			if strings.Contains(ua, n[0]) {
+				return n[1]
+			}
+		}
+		return ""
+	}
+	browser := first([][2]string{
+		{"Edg", "Edge"}, {"OPR/", "Opera"}, {"SamsungBrowser", "Samsung Internet"}, {"Firefox", "Firefox"}, {"FxiOS", "Firefox"},
+		{"CriOS", "Chrome"}, {"Chrom", "Chrome"}, {"Safari", "Safari"}, {"curl", "curl"},
+	})
+	system := first([][2]string{
+		{"Windows", "Windows"}, {"Android", "Android"}, {"iPhone", "iPhone"}, {"iPad", "iPad"}, {"Mac OS", "macOS"}, {"CrOS", "ChromeOS"}, {"Linux", "Linux"},
+	})
+	if browser == "" || system == "" {
+		return browser + system
+	}
+	return browser + ", " + system
+}
