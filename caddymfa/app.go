@@ -18,6 +18,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -78,7 +79,8 @@ type App struct {
 	flow   *flow.Flow
 	pages  *page.Pages
 	ring   *keyring.Ring
-	held   []string // keys of the pool that this configuration holds
+	apps   *atomic.Pointer[[]string] // names of the applications, once started
+	held   []string                  // keys of the pool that this configuration holds
 	codes  challenge.Rules
 	phones phone.Policy
 }
@@ -127,7 +129,7 @@ var pool = caddy.NewUsagePool()
 // Provision checks the configuration and prepares everything, but opens no
 // store: another Caddy may run beside this one, as with "caddy validate".
 func (a *App) Provision(ctx caddy.Context) error {
-	a.ctx, a.log = ctx, ctx.Logger()
+	a.ctx, a.log, a.apps = ctx, ctx.Logger(), new(atomic.Pointer[[]string])
 	if err := a.provisionCodes(); err != nil {
 		return err
 	}
@@ -174,9 +176,11 @@ func (a *App) Provision(ctx caddy.Context) error {
 // may come later, and until then everything is refused.
 func (a *App) Start() error {
 	if servers, err := a.ctx.AppIfConfigured("http"); err == nil {
-		if err := placeAll(servers.(*caddyhttp.App)); err != nil { //nolint:forcetypeassert // the app of that name
+		apps, err := placeAll(servers.(*caddyhttp.App)) //nolint:forcetypeassert // the app of that name
+		if err != nil {
 			return err
 		}
+		a.apps.Store(&apps)
 	} else if !errors.Is(err, caddy.ErrNotConfigured) {
 		return err
 	}

@@ -15,13 +15,13 @@ import (
 func init() {
 	caddycmd.RegisterCommand(caddycmd.Command{
 		Name:      "mfa",
-		Short:     "Explains what the gate does, and lists its presets",
+		Short:     "Explains what the gate does, lists its presets, manages users",
 		CobraFunc: func(cmd *cobra.Command) { cmd.AddCommand(verbs()...) },
 	})
 }
 
 func verbs() []*cobra.Command {
-	return []*cobra.Command{presetsCommand(), explainCommand(), lintCommand(), reportCommand()}
+	return []*cobra.Command{presetsCommand(), explainCommand(), lintCommand(), reportCommand(), usersCommand()}
 }
 
 func presetsCommand() *cobra.Command {

@@ -65,7 +65,7 @@ type linter struct {
 // lint looks at all servers. text is the configuration in JSON: what Caddy has
 // loaded from it is not kept in the servers.
 func lint(app *caddyhttp.App, text []byte) (found []finding) {
-	if err := placeAll(app); err != nil {
+	if _, err := placeAll(app); err != nil {
 		found = append(found, finding{"all sites", err.Error()})
 	}
 	var root configuration

@@ -130,28 +130,30 @@ func (h *Handler) settle(hosts []string) error {
 }
 
 // placeAll places the gates of all servers, and refuses two of them on one host
-// that would take each other's sessions.
-func placeAll(app *caddyhttp.App) error {
+// that would take each other's sessions. It returns the applications' names.
+func placeAll(app *caddyhttp.App) (apps []string, err error) {
 	for _, name := range slices.Sorted(maps.Keys(app.Servers)) {
 		s := app.Servers[name]
 		found := places(s)
 		var before []*Handler
 		for h, hosts := range found {
 			if err := h.place(s); err != nil {
-				return err
+				return nil, err
 			}
+			apps = append(apps, h.gate.Site.App)
 			for _, o := range before {
 				if !overlap(hosts, found[o]) || same(h, o) {
 					continue
 				}
 				if h.gate.Site.App == o.gate.Site.App || h.gate.Prefix == o.gate.Prefix {
-					return fmt.Errorf("two gates on one host (%s and %s): one would read the other's sessions; give each its own app and its own path", h.gate.Site.App, o.gate.Site.App)
+					return nil, fmt.Errorf("two gates on one host (%s and %s): one would read the other's sessions; give each its own app and its own path", h.gate.Site.App, o.gate.Site.App)
 				}
 			}
 			before = append(before, h)
 		}
 	}
-	return nil
+	slices.Sort(apps)
+	return slices.Compact(apps), nil
 }
 
 // overlap reports whether two gates share a host. A site for any host and one

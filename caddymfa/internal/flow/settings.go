@@ -210,13 +210,12 @@ func (f *Flow) ProveNumber(ctx context.Context, g *Gate, c *Call, typed string) 
 func (f *Flow) changed(ctx context.Context, g *Gate, c *Call, s *session.Session, reason event.Reason, from, to, lang string) error {
 	f.emit(ctx, g, s, event.Event{Name: event.NumberChanged, Reason: reason})
 	_, err := f.Sessions.DismissAll(ctx, g.App, s.User, s)
-	switch {
-	case to == "":
+	if to == "" {
 		f.tell(ctx, g, s.User, from, c.network(), lang, sms.Removed)
-	default:
-		f.tell(ctx, g, s.User, from, c.network(), lang, sms.Changed)
-		f.tell(ctx, g, s.User, to, c.network(), lang, sms.Added)
+		return err
 	}
+	f.tell(ctx, g, s.User, from, c.network(), lang, sms.Changed)
+	f.tell(ctx, g, s.User, to, c.network(), lang, sms.Added)
 	return err
 }
 

@@ -1,0 +1,155 @@
+package caddymfa
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	osuser "os/user"
+	"slices"
+	"strings"
+
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+	"github.com/spf13/cobra"
+
+	"github.com/caddymfa/caddymfa/caddymfa/internal/flow"
+)
+
+// usersCommand manages users through the admin endpoint of a running Caddy.
+func usersCommand() *cobra.Command {
+	var op operation
+	var address, config, adapter string
+	var raw bool
+	verbs := slices.Sorted(maps.Keys(acts))
+	cmd := &cobra.Command{
+		Use:   "users " + strings.Join(verbs, "|") + " [user] [phone]",
+		Short: "Manages the second factors of users",
+		Long: `Acts on a running Caddy, through its admin endpoint. Every act is a line of the log that names who did it.
+
+  list                       the users that the gate keeps something of
+  show <user>                number (masked), locks, sessions, recovery codes
+  set-phone <user> <number>  a number that you vouch for; sessions and trusted browsers end
+  reset <user>               takes the second factor away, with everything that belongs to it
+  unlock <user>              forgets wrong codes
+  help-desk-code <user>      a code for one login within an hour, in place of a text
+  end-sessions <user>        signs the user out everywhere`,
+		Args: cobra.RangeArgs(1, 3),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			verb := args[0]
+			if acts[verb] == nil {
+				return fmt.Errorf("%q is no verb of users: use %s", verb, strings.Join(verbs, ", "))
+			}
+			want := map[string]int{"list": 1, "set-phone": 3}[verb]
+			if want == 0 {
+				want = 2
+			}
+			if len(args) != want {
+				return fmt.Errorf("users %s takes %d words after it, not %d", verb, want-1, len(args)-1)
+			}
+			if want > 1 {
+				op.User = args[1]
+			}
+			if want > 2 {
+				op.Phone = args[2]
+			}
+			if op.By == "" {
+				if me, err := osuser.Current(); err == nil {
+					op.By = me.Username
+				}
+			}
+			addr, err := caddycmd.DetermineAdminAPIAddress(address, nil, config, adapter)
+			if err != nil {
+				return fmt.Errorf("the admin endpoint: %w", err)
+			}
+			answer, err := operate(addr, verb, op)
+			if err != nil {
+				return err
+			}
+			if raw {
+				_, err := cmd.OutOrStdout().Write(answer)
+				return err
+			}
+			return tell(cmd.OutOrStdout(), verb, answer)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&op.App, "app", "", "the application's name; needed where there are several")
+	f.StringVar(&op.By, "by", "", "who acts, for the log (default: the user of the system)")
+	f.StringVar(&address, "address", "", "the admin endpoint (default: that of --config, else Caddy's)")
+	f.StringVarP(&config, "config", "c", "", "a configuration file that names the admin endpoint")
+	f.StringVarP(&adapter, "adapter", "a", "", "its adapter")
+	f.BoolVar(&raw, "json", false, "the answer as JSON")
+	return cmd
+}
+
+func operate(address, verb string, op operation) ([]byte, error) {
+	body, err := json.Marshal(op)
+	if err != nil {
+		return nil, err
+	}
+	res, err := caddycmd.AdminAPIRequest(address, http.MethodPost, adminBase+"users/"+verb, http.Header{"Content-Type": {"application/json"}}, bytes.NewReader(body))
+	if err != nil {
+		return nil, err // Caddy's words, with the admin endpoint's own error
+	}
+	defer func() { _ = res.Body.Close() }()
+	return io.ReadAll(res.Body)
+}
+
+// tell writes an answer for a person.
+func tell(w io.Writer, verb string, answer []byte) error {
+	switch verb {
+	case "list":
+		var users []string
+		if err := json.Unmarshal(answer, &users); err != nil {
+			return err
+		}
+		for _, u := range users {
+			fmt.Fprintln(w, u)
+		}
+	case "show":
+		var u flow.User
+		if err := json.Unmarshal(answer, &u); err != nil {
+			return err
+		}
+		show(w, u)
+	default:
+		var d done
+		if err := json.Unmarshal(answer, &d); err != nil {
+			return err
+		}
+		fmt.Fprintf(w, "%s: %s\n", d.User, d.Done)
+		if d.Ended != nil {
+			fmt.Fprintf(w, "sessions  %d\n", *d.Ended)
+		}
+		if d.Code != "" {
+			fmt.Fprintf(w, "code      %s\nuntil     %s\n", d.Code, d.Until)
+		}
+	}
+	return nil
+}
+
+func show(w io.Writer, u flow.User) {
+	number := "none"
+	if u.Number != "" {
+		number = u.Number
+		if u.SetBy != "" {
+			number += ", set by " + u.SetBy
+		}
+		number += ", since " + u.VerifiedAt.UTC().Format("2006-01-02 15:04 UTC")
+	}
+	codes := "none were made"
+	if u.Codes >= 0 {
+		codes = fmt.Sprintf("%d left", u.Codes)
+	}
+	locked := "no"
+	switch {
+	case u.Disabled:
+		locked = "yes, until somebody unlocks or resets"
+	case u.Locked:
+		locked = "until " + u.Until.UTC().Format("2006-01-02 15:04 UTC")
+	}
+	fmt.Fprintf(w, "user      %s\nuid       %s\nnumber    %s\nlocked    %s\nsessions  %d\ncodes     %s\nbrowsers  %d trusted\n",
+		u.Name, u.UID, number, locked, u.Sessions, codes, u.Devices)
+}
