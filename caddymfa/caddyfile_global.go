@@ -37,7 +37,7 @@ func parseGlobal(d *caddyfile.Dispenser, existing any) (any, error) {
 //		template  <name> {
 //			<lang> "<text with {code} {app} {minutes}>"
 //		}
-//		directory file <path>
+//		directory file <path> | ldap <url>... { … } | http <url> { … }
 //		code {
 //			length   <digits>
 //			lifetime <duration>
@@ -359,6 +359,75 @@ func (f *FileDirectory) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next()
 	if !d.AllArgs(&f.Path) {
 		return d.Err("directory file needs a path")
+	}
+	return none(d)
+}
+
+// UnmarshalCaddyfile reads: ldap <url>... { … }
+func (l *LDAPDirectory) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next()
+	if l.Servers = d.RemainingArgs(); len(l.Servers) == 0 {
+		return d.Err("directory ldap needs a server's address, e.g. ldaps://ldap.example.com")
+	}
+	return asked(d, "directory ldap", map[string]*string{
+		"tls_ca": &l.TLSCA, "bind_dn": &l.BindDN, "bind_password": &l.BindPassword, "base": &l.Base, "filter": &l.Filter, "region": &l.Region,
+	}, &l.Timeout, map[string]func() error{
+		"start_tls": func() error { l.StartTLS = true; return none(d) },
+		"attribute": func() error { return many(d, &l.Attributes) },
+	})
+}
+
+// UnmarshalCaddyfile reads: http <url> { … }
+func (h *HTTPDirectory) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next()
+	if !d.AllArgs(&h.URL) {
+		return d.Err("directory http needs an address with {user} in it, e.g. https://people.example.com/{user}")
+	}
+	h.Headers = map[string]string{}
+	return asked(d, "directory http", map[string]*string{"json": &h.JSON, "tls_ca": &h.TLSCA, "region": &h.Region}, &h.Timeout, map[string]func() error{
+		"header *": func() error {
+			var k, v string
+			if !d.AllArgs(&k, &v) {
+				return d.Err("directory http: header takes a name and a value")
+			}
+			if h.Headers[k] != "" {
+				return d.Errf("directory http: header %s is there twice: the first would be lost", k)
+			}
+			h.Headers[k] = v
+			return nil
+		},
+	})
+}
+
+// asked reads the block of a directory that is asked over the network: words
+// with one value, timeout, and others, of which those with a star may repeat.
+func asked(d *caddyfile.Dispenser, what string, values map[string]*string, timeout *caddy.Duration, others map[string]func() error) error {
+	seen := map[string]bool{}
+	for nest := d.Nesting(); d.NextBlock(nest); {
+		name := d.Val()
+		if seen[name] {
+			return d.Errf("%s: %s is there twice: the first would be lost", what, name)
+		}
+		seen[name] = true
+		var err error
+		switch {
+		case values[name] != nil:
+			if !d.AllArgs(values[name]) {
+				err = d.ArgErr()
+			}
+		case name == "timeout":
+			err = duration(d, timeout)
+		case others[name] != nil:
+			err = others[name]()
+		case others[name+" *"] != nil:
+			seen[name] = false
+			err = others[name+" *"]()
+		default:
+			err = d.Errf("%q is no setting of %s", name, what)
+		}
+		if err != nil {
+			return err
+		}
 	}
 	return nil
 }

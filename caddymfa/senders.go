@@ -1,14 +1,12 @@
 package caddymfa
 
 import (
-	"context"
 	"errors"
 	"fmt"
 
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
 
-	"github.com/caddymfa/caddymfa/caddymfa/internal/directory"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/flow"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/phone"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/sms"
@@ -21,7 +19,6 @@ func init() {
 	caddy.RegisterModule(TwilioSender{})
 	caddy.RegisterModule(WebhookSender{})
 	caddy.RegisterModule(ConsoleSender{})
-	caddy.RegisterModule(FileDirectory{})
 }
 
 // Aliases for modules of others in the namespaces mfa.senders and mfa.directories.
@@ -147,29 +144,6 @@ func (s *ConsoleSender) Provision(ctx caddy.Context) error {
 	return nil
 }
 
-// FileDirectory reads users' numbers from a file.
-type FileDirectory struct {
-	// Path of the file: a name and a number on each line.
-	Path string `json:"path"`
-
-	*directory.File `json:"-"`
-}
-
-// CaddyModule returns the module's information.
-func (FileDirectory) CaddyModule() caddy.ModuleInfo {
-	return caddy.ModuleInfo{ID: "mfa.directories.file", New: func() caddy.Module { return new(FileDirectory) }}
-}
-
-// Provision reads the file.
-func (d *FileDirectory) Provision(caddy.Context) (err error) {
-	path := ""
-	if err := resolveAll("directory file", []resolved{{&path, "path", d.Path}}); err != nil {
-		return err
-	}
-	d.File, err = directory.Open(path)
-	return err
-}
-
 type resolved struct {
 	to          *string
 	name, value string
@@ -225,37 +199,4 @@ func (a *App) provisionSenders(ctx caddy.Context) (sms.Chain, error) {
 	}
 	a.phones.Countries, err = phone.Countries(a.Countries)
 	return chain, err
-}
-
-// directories asks several directories in order.
-type directories []Directory
-
-// Number implements [Directory].
-func (d directories) Number(ctx context.Context, user string) (string, error) {
-	for _, one := range d {
-		n, err := one.Number(ctx, user)
-		if err != nil || n != "" {
-			return n, err
-		}
-	}
-	return "", nil
-}
-
-func (a *App) provisionDirectories(ctx caddy.Context) (Directory, error) {
-	if len(a.DirectoriesRaw) == 0 {
-		return nil, nil
-	}
-	mods, err := ctx.LoadModule(a, "DirectoriesRaw")
-	if err != nil {
-		return nil, err
-	}
-	var all directories
-	for _, mod := range mods.([]any) { //nolint:forcetypeassert // what LoadModule gives for a list
-		d, ok := mod.(Directory)
-		if !ok {
-			return nil, fmt.Errorf("directory: module %T is no directory", mod)
-		}
-		all = append(all, d)
-	}
-	return all, nil
 }

@@ -78,9 +78,11 @@ type Account struct {
 	// comes to nothing.
 	Epoch int `json:"p,omitempty"`
 	// Number is where codes go, E.164, "" for none; VerifiedAt when it was proven
-	// or an operator set it. A directory's number is not here.
+	// or an operator set it.
 	Number     string    `json:"n,omitempty"`
 	VerifiedAt time.Time `json:"v,omitzero"`
+	// Directory is the number that a directory gave at the last login, "" for none.
+	Directory string `json:"i,omitempty"`
 	// By names the operator who set the number, "" when the user proved it.
 	By string `json:"b,omitempty"`
 	// Lang is the language the user was met in when the number was proven.

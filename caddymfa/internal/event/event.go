@@ -105,6 +105,7 @@ const (
 	NumberKnown   Reason = "number_known"    // it is the user's already
 	WrongRecovery Reason = "wrong_recovery"  // no such recovery code, or used
 	Removed       Reason = "removed"
+	ByDirectory   Reason = "by_directory"     // the directory names another number
 	CopiedDevice  Reason = "copied_device"    // a trusted browser's cookie was used a second time
 	TrustedDevice Reason = "trusted_browser"  // let in without a code
 	UnknownText   Reason = "unknown_template" // no template of that name

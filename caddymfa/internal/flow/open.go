@@ -1,6 +1,7 @@
 package flow
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"strings"
@@ -9,6 +10,7 @@ import (
 	"github.com/caddymfa/caddymfa/caddymfa/internal/account"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/event"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/session"
+	"github.com/caddymfa/caddymfa/caddymfa/internal/sms"
 )
 
 // open makes a verified session and makes it known as one of its user's. It is
@@ -48,6 +50,30 @@ func (f *Flow) number(ctx context.Context, g *Gate, user string) (number string,
 		return "", a, nil
 	}
 	return a.Number, a, nil
+}
+
+// moved notices that a directory names another number than it did at the last
+// login: what was trusted because of the old one ends, and the old one is told.
+func (f *Flow) moved(ctx context.Context, g *Gate, c *Call, user, number string, a account.Account) (account.Account, error) {
+	if f.Directory == nil || number == "" || number == a.Number || number == a.Directory {
+		return a, nil
+	}
+	old := cmp.Or(a.Directory, a.Number)
+	next, err := f.Accounts.Change(ctx, g.App, user, a.Epoch, func(a *account.Account) error {
+		if a.Directory = number; old != "" {
+			a.Forget("")
+		}
+		return nil
+	})
+	if err != nil || old == "" {
+		return next, err
+	}
+	f.emit(ctx, g, nil, event.Event{Name: event.NumberChanged, Reason: event.ByDirectory, User: user})
+	if _, err := f.Sessions.DismissAll(ctx, g.App, user, nil); err != nil {
+		return next, err
+	}
+	f.tell(ctx, g, user, old, c.network(), a.Lang, sms.Changed)
+	return next, nil
 }
 
 // trusted reports whether the request's browser needs no code for a while, and

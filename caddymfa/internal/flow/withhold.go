@@ -72,6 +72,9 @@ func (f *Flow) withhold(ctx context.Context, g *Gate, c *Call, a accepted) (Outc
 	case number == "" && g.Enroll != Self:
 		return refuse(event.NoNumber, nil)
 	}
+	if acc, err = f.moved(ctx, g, c, a.user, number, acc); err != nil {
+		return Outcome{}, err
+	}
 	standing, err := f.Accounts.Standing(ctx, g.App, a.user)
 	if err != nil {
 		return Outcome{}, err
