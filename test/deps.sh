@@ -13,7 +13,7 @@ export DEBIAN_FRONTEND=noninteractive
 [ -x /usr/sbin/policy-rc.d ] || { printf '#!/bin/sh\nexit 101\n' > /usr/sbin/policy-rc.d; chmod 755 /usr/sbin/policy-rc.d; }
 missing=()
 command -v node > /dev/null || missing+=(nodejs npm)
-for p in redis-server chromium curl openssl ca-certificates; do
+for p in redis-server slapd chromium curl openssl ca-certificates; do
 	dpkg-query -W -f='${Status}' "$p" 2> /dev/null | grep -q 'ok installed' || missing+=("$p")
 done
 if [ ${#missing[@]} -gt 0 ]; then

@@ -110,3 +110,51 @@ func FuzzLine(f *testing.F) {
 		}
 	})
 }
+
+// example is the number that errors show.
+const example = "such as +447400123456"
+
+func TestOtherFormsOfFiles(t *testing.T) {
+	writeAs := func(name, text string) string {
+		path := filepath.Join(t.TempDir(), name)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	for name, text := range map[string]string{
+		"n.csv":  "name,mobile,room\nalice,+44 7400 123456,1\n\"Smith, Carol\",+491711234567\n",
+		"m.CSV":  "alice,+447400123456\n\"Smith, Carol\", +49 171 1234567\n",
+		"n.json": "{\"alice\": \"+447400123456\", \"Smith, Carol\": \"+491711234567\"}\n",
+	} {
+		f, err := Open(writeAs(name, text))
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		for user, want := range map[string]string{"ALICE": "+447400123456", "smith, carol": "+491711234567", "name": "", "": ""} {
+			if got, err := f.Number(t.Context(), user); got != want || err != nil {
+				t.Errorf("%s: %q: %q, %v", name, user, got, err)
+			}
+		}
+	}
+	for name, c := range map[string]struct{ file, text, want string }{
+		"csv, no number":       {"n.csv", "alice,+447400123456\nbob,none\n", ":2:"},
+		"csv, one column":      {"n.csv", "alice,+447400123456\nbob\n", ":2:"},
+		"csv, a quote":         {"n.csv", "\"alice,+447400123456\n", "n.csv"},
+		"csv, twice":           {"n.csv", "alice,+447400123456\nAlice,+447400654321\n", "twice"},
+		"csv, no name":         {"n.csv", ",+447400123456\n", "name is missing"},
+		"json, a list":         {"n.json", "[]", "no JSON object"},
+		"json, empty":          {"n.json", "", "no JSON object"},
+		"json, cut":            {"n.json", "{\"alice\": \"+447400123456\"", "EOF"},
+		"json, a bare number":  {"n.json", "{\"alice\": 447400123456}", "as text"},
+		"json, twice":          {"n.json", "{\"alice\": \"+447400123456\", \"ALICE\": \"+447400654321\"}", "twice"},
+		"json, something more": {"n.json", "{} {}", "more than one"},
+	} {
+		if _, err := Open(writeAs(c.file, c.text)); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v", name, err)
+		} else if strings.Contains(strings.ReplaceAll(strings.ReplaceAll(err.Error(), `"`, ""), example, ""), "+44") {
+			t.Errorf("%s: the error holds a number: %v", name, err)
+		}
+	}
+}
