@@ -3,6 +3,7 @@ package caddymfa
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
@@ -166,8 +167,26 @@ func resolveAll(where string, all []resolved) error {
 	return nil
 }
 
+// senderName tells senders apart in logs: twilio, twilio 2.
+func senderName(mod any, before []sms.Named) string {
+	name := "sender"
+	if m, ok := mod.(caddy.Module); ok {
+		name = m.CaddyModule().ID.Name()
+	}
+	same := 1
+	for _, b := range before {
+		if kind, _, _ := strings.Cut(b.Name, " "); kind == name {
+			same++
+		}
+	}
+	if same > 1 {
+		return fmt.Sprintf("%s %d", name, same)
+	}
+	return name
+}
+
 // provisionSenders loads the senders and works out whose numbers get texts.
-func (a *App) provisionSenders(ctx caddy.Context) (sms.Chain, error) {
+func (a *App) provisionSenders(ctx caddy.Context) (*sms.Chain, error) {
 	if len(a.SendersRaw) == 0 {
 		return nil, errors.New("no sms block: codes could not be sent; add \"sms twilio { … }\" (or \"sms console\" for trying out)")
 	}
@@ -175,20 +194,21 @@ func (a *App) provisionSenders(ctx caddy.Context) (sms.Chain, error) {
 	if err != nil {
 		return nil, err
 	}
-	var chain sms.Chain
+	var senders []sms.Named
 	var guess []string
 	for _, mod := range mods.([]any) { //nolint:forcetypeassert // what LoadModule gives for a list
 		s, ok := mod.(Sender)
 		if !ok {
 			return nil, fmt.Errorf("sms: module %T is no sender", mod)
 		}
-		chain = append(chain, s)
+		senders = append(senders, sms.Named{Name: senderName(mod, senders), Sender: s})
 		if o, ok := mod.(interface{ Origin() string }); ok {
 			if r := phone.RegionOf(o.Origin()); r != "" {
 				guess = append(guess, r)
 			}
 		}
 	}
+	chain := sms.NewChain(senders...)
 	if len(a.Countries) == 0 && len(guess) > 0 {
 		a.log.Warn("countries is not set: only numbers of the sender's country get texts", zap.Strings("countries", guess))
 		a.phones.Countries = guess

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
+	"time"
 )
 
 // Chain tries senders in order and gives the receipt of the first that accepts
@@ -16,7 +18,14 @@ import (
 //     text would arrive, and be billed, twice, and a caller that counts one
 //     text would be wrong. A caller who prefers two copies to none says so with
 //     [Message].Repeatable; even then one such doubt is accepted and no more.
-type Chain []Sender
+//
+// When all are Unavailable, they are asked again, at most [rounds] times in all
+// and for as long as the context lasts, after what they asked for (Retry-After)
+// or a wait that doubles, with jitter. A sender that fails again and again is left
+// out for a while, so that nobody waits for it.
+type Chain struct {
+	links []*link
+}
 
 // Named is a sender with the name that receipts and errors carry, so that two
 // accounts at one provider can be told apart.
@@ -25,11 +34,17 @@ type Named struct {
 	Sender
 }
 
+// link is a sender and its circuit breaker.
+type link struct {
+	Named
+	breaker breaker
+}
+
 // NewChain makes a chain that tries senders in the order given.
-func NewChain(senders ...Named) Chain {
-	c := make(Chain, 0, len(senders))
+func NewChain(senders ...Named) *Chain {
+	c := &Chain{}
 	for _, s := range senders {
-		c = append(c, s)
+		c.links = append(c.links, &link{Named: s})
 	}
 	return c
 }
@@ -46,32 +61,102 @@ func (n Named) Send(ctx context.Context, m Message) (Receipt, error) {
 	return r, nil
 }
 
+const (
+	// rounds is how often a chain is gone through, and pauses what lies between
+	// two rounds unless a provider asks for more.
+	rounds = 3
+	pause  = 500 * time.Millisecond
+)
+
 // Send implements [Sender]. When nobody accepts the text, the *Error has the
 // kind and code of the failure that tells most (Refused, then Misconfigured,
 // then Unavailable; the later of two alike), the texts of all, and Sent when
 // any of them may have accepted it.
-func (c Chain) Send(ctx context.Context, m Message) (Receipt, error) {
-	if len(c) == 0 {
+func (c *Chain) Send(ctx context.Context, m Message) (Receipt, error) {
+	if len(c.links) == 0 {
 		return Receipt{}, &Error{Provider: "none", Kind: Misconfigured, Code: "none", Err: errors.New("no sender is configured: add an sms block")}
 	}
-	var failures []*Error
-	doubt := false // one of failures may have accepted the text
-	for _, s := range c {
-		if ctx.Err() != nil {
+	a := attempt{m: m}
+	for round := range rounds {
+		for _, l := range c.links {
+			if r, done := a.ask(ctx, l); done {
+				if a.accepted {
+					return r, nil
+				}
+				return Receipt{}, verdict(a.failures)
+			}
+		}
+		if !a.again || round == rounds-1 || !wait(ctx, max(a.after, backoff(round))) {
 			break
 		}
-		r, err := s.Send(ctx, m)
-		if err == nil {
-			return r, nil
-		}
-		e := asError(err)
-		failures = append(failures, e)
-		if e.Kind == Refused || e.Sent && (doubt || !m.Repeatable) {
-			break
-		}
-		doubt = doubt || e.Sent
+		a.again, a.after = false, 0
 	}
-	return Receipt{}, verdict(failures)
+	return Receipt{}, verdict(a.failures)
+}
+
+// attempt is a text on its way through a chain.
+type attempt struct {
+	m        Message
+	failures []*Error
+	accepted bool
+	// doubt: one of failures may have accepted the text.
+	doubt bool
+	// again: a sender may accept it later, the first of them after that time.
+	again bool
+	after time.Duration
+}
+
+// ask asks one sender. done means that no other may be asked.
+func (a *attempt) ask(ctx context.Context, l *link) (r Receipt, done bool) {
+	if ctx.Err() != nil {
+		return r, true
+	}
+	if open := l.breaker.open(); open > 0 {
+		a.failures = append(a.failures, &Error{
+			Provider: l.Name, Kind: Unavailable, Code: "paused", RetryAfter: open, Err: errors.New("it has failed again and again and is left out for a while"),
+		})
+		return r, false
+	}
+	r, err := l.Send(ctx, a.m)
+	if err == nil {
+		l.breaker.worked()
+		a.accepted = true
+		return r, true
+	}
+	e := asError(err)
+	l.breaker.failed(e, ctx.Err() != nil)
+	a.failures = append(a.failures, e)
+	if e.Kind == Refused || e.Sent && (a.doubt || !a.m.Repeatable) {
+		return r, true
+	}
+	a.doubt = a.doubt || e.Sent
+	if e.Kind == Unavailable {
+		if !a.again || e.RetryAfter < a.after {
+			a.after = e.RetryAfter
+		}
+		a.again = true
+	}
+	return r, false
+}
+
+// backoff doubles with each round; half of it is left to chance, so that what
+// failed together does not come back together.
+func backoff(round int) time.Duration {
+	d := pause << round
+	return d/2 + rand.N(d/2) //nolint:gosec // spreads retries, no secret
+}
+
+// wait waits, unless the time does not suffice for that and an answer.
+func wait(ctx context.Context, d time.Duration) bool {
+	if end, ok := ctx.Deadline(); ok && time.Until(end) < d+time.Second {
+		return false
+	}
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(d):
+		return true
+	}
 }
 
 func verdict(failures []*Error) *Error {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 )
 
 // fake answers with err, or accepts when it is nil.
@@ -69,7 +70,9 @@ func TestAttack_I4_ChainFailsOver(t *testing.T) {
 				named = append(named, Named{string(rune('a' + i)), fakes[i]})
 			}
 			m := Message{To: "+12015550123", Text: "123456", Repeatable: tc.repeatable}
-			r, err := NewChain(named...).Send(t.Context(), m)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second) // too short for a second round
+			defer cancel()
+			r, err := NewChain(named...).Send(ctx, m)
 			asked := 0
 			for _, f := range fakes {
 				asked += len(f.sent)
@@ -100,7 +103,9 @@ func TestAttack_I4_ChainFailsOver(t *testing.T) {
 }
 
 func TestChainTellsOfAllFailures(t *testing.T) {
-	_, err := NewChain(Named{"a", &fake{err: down("11")}}, Named{"b", &fake{err: wrong("22")}}, Named{"c", &fake{err: down("33")}}).Send(t.Context(), Message{})
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	_, err := NewChain(Named{"a", &fake{err: down("11")}}, Named{"b", &fake{err: wrong("22")}}, Named{"c", &fake{err: down("33")}}).Send(ctx, Message{})
 	for _, want := range []string{"a ", "11", "b ", "22", "c ", "33"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%q is not in %q", want, err)
@@ -110,19 +115,19 @@ func TestChainTellsOfAllFailures(t *testing.T) {
 
 func TestChainWithoutSendersOrTime(t *testing.T) {
 	var e *Error
-	if _, err := (Chain{}).Send(t.Context(), Message{}); !errors.As(err, &e) || e.Kind != Misconfigured || e.Sent {
+	if _, err := NewChain().Send(t.Context(), Message{}); !errors.As(err, &e) || e.Kind != Misconfigured || e.Sent {
 		t.Errorf("an empty chain answers %v", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	f := &fake{}
-	if _, err := (Chain{f}).Send(ctx, Message{}); !errors.As(err, &e) || e.Kind != Unavailable || e.Sent || len(f.sent) != 0 {
+	if _, err := NewChain(Named{"a", f}).Send(ctx, Message{}); !errors.As(err, &e) || e.Kind != Unavailable || e.Sent || len(f.sent) != 0 {
 		t.Errorf("a chain without time answers %v after %d sends", err, len(f.sent))
 	}
 }
 
 func TestAttack_D7_ForeignErrorTextsAreWithheld(t *testing.T) {
-	_, err := Chain{&fake{err: errors.New("POST https://u:pw@host/?to=+12015550123 text=123456")}}.Send(t.Context(), Message{})
+	_, err := NewChain(Named{"a", &fake{err: errors.New("POST https://u:pw@host/?to=+12015550123 text=123456")}}).Send(t.Context(), Message{})
 	for _, secret := range []string{"2015550123", "123456", "pw"} {
 		if strings.Contains(err.Error(), secret) || strings.Contains(fmt.Sprintf("%+v", errors.Unwrap(err)), secret) {
 			t.Errorf("%s is in %q", secret, err)
