@@ -99,6 +99,18 @@ type CodeConfig struct {
 type RateConfig struct {
 	N      int64          `json:"n"`
 	Window caddy.Duration `json:"window"`
+	// Record counts and alarms, and refuses nothing.
+	Record bool `json:"record,omitempty"`
+}
+
+// ConversionConfig stops texts to a country when too few are answered by a
+// right code.
+type ConversionConfig struct {
+	// Percent that must be answered of those above Floor in a Window.
+	Percent int64          `json:"percent"`
+	Floor   int64          `json:"floor"`
+	Window  caddy.Duration `json:"window"`
+	Record  bool           `json:"record,omitempty"`
 }
 
 // LimitsConfig bounds texts and wrong codes.
@@ -110,8 +122,14 @@ type LimitsConfig struct {
 	IPSends *RateConfig `json:"ip_sends,omitempty"`
 	// PrefixSends bounds texts to a block of numbers. Default 30 in 1h.
 	PrefixSends *RateConfig `json:"prefix_sends,omitempty"`
+	// CountrySends bounds texts to a country, AppSends those of an application.
+	// Default: the budget does.
+	CountrySends *RateConfig `json:"country_sends,omitempty"`
+	AppSends     *RateConfig `json:"app_sends,omitempty"`
 	// Budget bounds all texts. Default 1000 in 1h.
 	Budget *RateConfig `json:"budget,omitempty"`
+	// Conversion. Default 10 % above 50 in 1h.
+	Conversion *ConversionConfig `json:"conversion,omitempty"`
 	// Wrong codes in a row that lock a user. Default 10.
 	Wrong int `json:"wrong,omitempty"`
 	// Lock is for how long. Default 30m.
@@ -357,10 +375,13 @@ func (a *App) sendLimits() limit.Limits {
 	for _, r := range []struct {
 		from *RateConfig
 		to   *limit.Rate
-	}{{a.Limits.UserSends, &l.UserSends}, {a.Limits.IPSends, &l.IPSends}, {a.Limits.PrefixSends, &l.PrefixSends}, {a.Limits.Budget, &l.Budget}} {
+	}{{a.Limits.UserSends, &l.UserSends}, {a.Limits.IPSends, &l.IPSends}, {a.Limits.PrefixSends, &l.PrefixSends}, {a.Limits.CountrySends, &l.CountrySends}, {a.Limits.AppSends, &l.AppSends}, {a.Limits.Budget, &l.Budget}} {
 		if r.from != nil {
-			*r.to = limit.Rate{N: r.from.N, Window: time.Duration(r.from.Window)}
+			*r.to = limit.Rate{N: r.from.N, Window: time.Duration(r.from.Window), Record: r.from.Record}
 		}
+	}
+	if c := a.Limits.Conversion; c != nil {
+		l.Conversion = limit.Conversion{Percent: c.Percent, Floor: c.Floor, Window: time.Duration(c.Window), Record: c.Record}
 	}
 	return l
 }

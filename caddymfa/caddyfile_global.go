@@ -45,7 +45,8 @@ func parseGlobal(d *caddyfile.Dispenser, existing any) (any, error) {
 //		}
 //		resend <duration>...
 //		limits {
-//			user_sends|ip_sends|prefix_sends|budget <n> <duration>
+//			user_sends|ip_sends|prefix_sends|country_sends|app_sends|budget <n> <duration> [record]
+//			conversion <percent> <floor> <duration> [record]
 //			wrong <n>
 //			lock  <duration>
 //		}
@@ -196,22 +197,31 @@ func (a *App) limits(d *caddyfile.Dispenser) error {
 	a.Limits = &LimitsConfig{}
 	rates := map[string]**RateConfig{
 		"user_sends": &a.Limits.UserSends, "ip_sends": &a.Limits.IPSends,
-		"prefix_sends": &a.Limits.PrefixSends, "budget": &a.Limits.Budget,
+		"prefix_sends": &a.Limits.PrefixSends, "country_sends": &a.Limits.CountrySends, "app_sends": &a.Limits.AppSends, "budget": &a.Limits.Budget,
 	}
+	seen := map[string]bool{}
 	for nest := d.Nesting(); d.NextBlock(nest); {
 		name := d.Val()
+		if seen[name] {
+			return d.Errf("limits: %s is there twice: the first would be lost", name)
+		}
+		seen[name] = true
 		switch to, ok := rates[name]; {
 		case ok:
-			var n, window string
-			if !d.AllArgs(&n, &window) {
-				return d.Errf("limits: %s takes a number and a duration, e.g. %s 10 24h", name, name)
+			v, record, err := figures(d, name, "10 24h")
+			if err != nil {
+				return err
 			}
-			count, err := strconv.ParseInt(n, 10, 64)
-			t, err2 := caddy.ParseDuration(window)
-			if err != nil || err2 != nil || count < 1 || t < time.Second {
-				return d.Errf("limits: %s takes a number above 0 and a duration, e.g. %s 10 24h", name, name)
+			*to = &RateConfig{N: v[0], Window: caddy.Duration(v[1]), Record: record}
+		case name == "conversion":
+			v, record, err := figures(d, name, "10 50 1h")
+			if err != nil {
+				return err
 			}
-			*to = &RateConfig{N: count, Window: caddy.Duration(t)}
+			if v[0] > 100 {
+				return d.Errf("limits: conversion %d: at most 100 percent of texts can be answered", v[0])
+			}
+			a.Limits.Conversion = &ConversionConfig{Percent: v[0], Floor: v[1], Window: caddy.Duration(v[2]), Record: record}
 		case name == "wrong":
 			if err := number(d, &a.Limits.Wrong); err != nil {
 				return err
@@ -221,10 +231,36 @@ func (a *App) limits(d *caddyfile.Dispenser) error {
 				return err
 			}
 		default:
-			return d.Errf("%q is no limit: use user_sends, ip_sends, prefix_sends, budget, wrong or lock", name)
+			return d.Errf("%q is no limit: use user_sends, ip_sends, prefix_sends, country_sends, app_sends, budget, conversion, wrong or lock", name)
 		}
 	}
 	return nil
+}
+
+// figures reads numbers above 0, a duration as the last of them, and perhaps the
+// word record, in the form of an example.
+func figures(d *caddyfile.Dispenser, name, example string) (v []int64, record bool, err error) {
+	args := d.RemainingArgs()
+	if n := len(args); n > 0 && args[n-1] == "record" {
+		args, record = args[:n-1], true
+	}
+	wrong := d.Errf("limits: %s takes numbers above 0 and a duration, and perhaps the word record, e.g. %s %s", name, name, example)
+	want := strings.Count(example, " ") + 1
+	if len(args) != want {
+		return nil, false, wrong
+	}
+	for _, arg := range args[:want-1] {
+		n, err := strconv.ParseInt(arg, 10, 64)
+		if err != nil || n < 1 {
+			return nil, false, wrong
+		}
+		v = append(v, n)
+	}
+	t, err := caddy.ParseDuration(args[want-1])
+	if err != nil || t < time.Second {
+		return nil, false, wrong
+	}
+	return append(v, int64(t)), record, nil
 }
 
 // settings reads a block of single values, each a word and a value.

@@ -73,7 +73,7 @@ func (a *App) observe(ctx context.Context, e event.Event) {
 // is a warning.
 func level(e event.Event) zapcore.Level {
 	switch e.Name {
-	case event.StoreFailed:
+	case event.StoreFailed, event.LimitAlarm:
 		return zapcore.ErrorLevel
 	case event.Trap, event.Locked, event.Operated:
 		return zapcore.WarnLevel
@@ -85,7 +85,7 @@ func level(e event.Event) zapcore.Level {
 	case event.LoginRefused:
 		return zapcore.WarnLevel
 	case event.Send:
-		if e.Reason == event.GatewayDown || e.Reason == event.Budget {
+		if e.Reason == event.GatewayDown || e.Reason == event.Budget || e.Reason == event.CountryLimit || e.Reason == event.AppLimit || e.Reason == event.Unanswered {
 			return zapcore.ErrorLevel
 		}
 	}

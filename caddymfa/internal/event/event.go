@@ -15,6 +15,7 @@ const (
 	LoginRefused    Name = "login_refused"    // not forwarded, or no verdict: Reason says why
 	Challenge       Name = "challenge"        // a second factor is owed
 	Send            Name = "send"             // a text: Reason sent, or why not
+	LimitAlarm      Name = "limit_alarm"      // a limit that many share is nearly reached, or is: Detail says whose
 	Verify          Name = "verify"           // a code was given: Reason ok, or why not
 	Enrolled        Name = "enrolled"         // a number was proven for the first time
 	Locked          Name = "locked"           // too many wrong codes in a row
@@ -80,8 +81,11 @@ const (
 	ClientLimit   Reason = "client_limit"
 	PrefixLimit   Reason = "prefix_limit"
 	Budget        Reason = "budget"
-	TooSoon       Reason = "too_soon"      // the wait before a resend is not over
-	NoMoreSends   Reason = "no_more_sends" // of this challenge
+	CountryLimit  Reason = "country_limit"
+	AppLimit      Reason = "app_limit"
+	Unanswered    Reason = "country_unanswered" // texts to this country are answered by nobody
+	TooSoon       Reason = "too_soon"           // the wait before a resend is not over
+	NoMoreSends   Reason = "no_more_sends"      // of this challenge
 	GatewayDown   Reason = "gateway_unavailable"
 	NumberRefused Reason = "number_refused" // by the provider
 	BadNumber     Reason = "bad_number"

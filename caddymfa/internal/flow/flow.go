@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/caddymfa/caddymfa/caddymfa/internal/account"
@@ -53,6 +54,9 @@ type Directory interface {
 // Open derives the flow's own keys.
 func (f *Flow) Open(ring *keyring.Ring) {
 	f.attempts, f.tokens, f.refs, f.basics = ring.Key("request"), ring.Key("token"), ring.Key("ref"), ring.Key("basic")
+	f.Limits.Alarm = func(ctx context.Context, a limit.Alarm) {
+		f.Events(ctx, event.Event{Name: event.LimitAlarm, Reason: a.Reason, Detail: strings.TrimSpace(fmt.Sprintf("%d %% %s", a.Percent, a.Of))})
+	}
 }
 
 // Policy says who owes a second factor.

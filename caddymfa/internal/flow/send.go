@@ -200,7 +200,7 @@ func (f *Flow) hand(ctx context.Context, g *Gate, c *Call, s *session.Session, s
 }
 
 func (f *Flow) text(g *Gate, s *session.Session, n phone.Number, network string) limit.Text {
-	return limit.Text{App: g.App, User: s.User, Number: n.E164(), Prefix: n.Prefix(), Network: network}
+	return limit.Text{App: g.App, User: s.User, Number: n.E164(), Prefix: n.Prefix(), Country: n.Region(), Network: network}
 }
 
 // tell sends the owner of a number a text that nobody asked for. It is counted,
@@ -214,7 +214,7 @@ func (f *Flow) tell(ctx context.Context, g *Gate, user, number, network, lang st
 	say := func(reason event.Reason, err error) {
 		f.emit(ctx, g, nil, event.Event{Name: event.Send, Reason: reason, User: user, Detail: string(what) + " notice " + n.Masked(), Err: err})
 	}
-	undo, err := f.Limits.TakeNotice(ctx, limit.Text{App: g.App, User: user, Number: n.E164(), Prefix: n.Prefix(), Network: network})
+	undo, err := f.Limits.TakeNotice(ctx, limit.Text{App: g.App, User: user, Number: n.E164(), Prefix: n.Prefix(), Country: n.Region(), Network: network})
 	if ex, ok := errors.AsType[*limit.Exceeded](err); ok {
 		say(ex.Reason, nil)
 		return

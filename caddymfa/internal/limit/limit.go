@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"strconv"
 	"time"
 
 	"github.com/caddymfa/caddymfa/caddymfa/internal/event"
@@ -18,6 +19,17 @@ import (
 type Rate struct {
 	N      int64         `json:"n"`
 	Window time.Duration `json:"window"`
+	// Record counts and alarms, and refuses nothing.
+	Record bool `json:"record,omitempty"`
+}
+
+// Conversion is how many texts to a country must be answered by a right code.
+// Who pumps texts for money answers none. Floor texts in a window are not looked
+// at: they may be under way.
+type Conversion struct {
+	Percent, Floor int64
+	Window         time.Duration
+	Record         bool
 }
 
 // Limits are the bounds on sending. Zero rates are replaced by the defaults.
@@ -32,26 +44,33 @@ type Limits struct {
 	// PrefixSends bounds texts per number without its last four digits: who
 	// pumps texts buys numbers in blocks. Default 30 in 1 h.
 	PrefixSends Rate
+	// CountrySends and AppSends bound texts to the numbers of a country, and those
+	// of an application. Default: the budget does.
+	CountrySends, AppSends Rate
 	// Budget bounds all texts. Default 1000 in 1 h.
 	Budget Rate
+	// Conversion stops a country whose texts nobody answers. Default 10 % above
+	// 50 in 1 h.
+	Conversion Conversion
 }
 
 // Defaults are the design's figures (section 5).
 func Defaults() Limits {
 	return Limits{
-		UserSends:   Rate{10, 24 * time.Hour},
-		UserTotal:   Rate{30, 24 * time.Hour},
-		IPSends:     Rate{20, time.Hour},
-		PrefixSends: Rate{30, time.Hour},
-		Budget:      Rate{1000, time.Hour},
+		UserSends:   Rate{N: 10, Window: 24 * time.Hour},
+		UserTotal:   Rate{N: 30, Window: 24 * time.Hour},
+		IPSends:     Rate{N: 20, Window: time.Hour},
+		PrefixSends: Rate{N: 30, Window: time.Hour},
+		Budget:      Rate{N: 1000, Window: time.Hour},
+		Conversion:  Conversion{Percent: 10, Floor: 50, Window: time.Hour},
 	}
 }
 
 // Bounds on sessions from before a login. They protect the store; somebody who
 // signs in needs one.
 var (
-	visitorsPerNetwork = Rate{120, 15 * time.Minute}
-	visitorsInAll      = Rate{50_000, 15 * time.Minute}
+	visitorsPerNetwork = Rate{N: 120, Window: 15 * time.Minute}
+	visitorsInAll      = Rate{N: 50_000, Window: 15 * time.Minute}
 )
 
 // Exceeded is the error of a limit that was reached.
@@ -70,6 +89,17 @@ type Counter struct {
 	store  store.Store
 	keys   *keyring.Key
 	limits Limits
+	// Alarm is told when a limit that many users share is nearly reached, and when
+	// it is. May be nil.
+	Alarm func(context.Context, Alarm)
+}
+
+// Alarm is a limit that many users share, at 80 % or at 100 %.
+type Alarm struct {
+	Reason event.Reason
+	// Of says whose: a country, an application; "" for all.
+	Of      string
+	Percent int
 }
 
 // New makes a counter.
@@ -86,6 +116,9 @@ func New(s store.Store, ring *keyring.Ring, l Limits) *Counter {
 			*p.have = *p.def
 		}
 	}
+	if l.Conversion.Floor == 0 {
+		l.Conversion = d.Conversion
+	}
 	return &Counter{store: s, keys: ring.Key("limit"), limits: l}
 }
 
@@ -93,6 +126,7 @@ func New(s store.Store, ring *keyring.Ring, l Limits) *Counter {
 type Text struct {
 	App, User      string
 	Number, Prefix string // E.164, and without the last four digits
+	Country        string // of the number, ISO 3166-1 alpha-2
 	Network        string // see Network
 }
 
@@ -100,6 +134,9 @@ type count struct {
 	key    string
 	rate   Rate
 	reason event.Reason
+	// of says whose count it is where many users share it; alarms name it.
+	of     string
+	shared bool
 }
 
 // key hides who is counted: counters lie in the store under keyed hashes.
@@ -109,9 +146,24 @@ func (c *Counter) key(kind string, of ...string) string {
 
 func (c *Counter) unanswered(t Text) []count {
 	return []count{
-		{c.key("user", t.App, t.User), c.limits.UserSends, event.UserLimit},
-		{c.key("number", t.Number), c.limits.UserSends, event.NumberLimit},
+		{key: c.key("user", t.App, t.User), rate: c.limits.UserSends, reason: event.UserLimit},
+		{key: c.key("number", t.Number), rate: c.limits.UserSends, reason: event.NumberLimit},
 	}
+}
+
+// inAll are the counts that texts of every kind go into.
+func (c *Counter) inAll(t Text) []count {
+	counts := []count{
+		{key: c.key("user-all", t.App, t.User), rate: c.limits.UserTotal, reason: event.UserLimit},
+		{key: c.key("number-all", t.Number), rate: c.limits.UserTotal, reason: event.NumberLimit},
+	}
+	if c.limits.CountrySends.N > 0 {
+		counts = append(counts, count{key: c.key("country", t.Country), rate: c.limits.CountrySends, reason: event.CountryLimit, of: t.Country, shared: true})
+	}
+	if c.limits.AppSends.N > 0 {
+		counts = append(counts, count{key: c.key("app", t.App), rate: c.limits.AppSends, reason: event.AppLimit, of: t.App, shared: true})
+	}
+	return append(counts, count{key: c.key("budget"), rate: c.limits.Budget, reason: event.Budget, shared: true})
 }
 
 // Take counts a text against every limit, or against none: when one is
@@ -120,24 +172,66 @@ func (c *Counter) unanswered(t Text) []count {
 // returned function gives the text back, for one that provably was not sent.
 func (c *Counter) Take(ctx context.Context, t Text) (undo func(context.Context), err error) {
 	counts := append(c.unanswered(t),
-		count{c.key("user-all", t.App, t.User), c.limits.UserTotal, event.UserLimit},
-		count{c.key("number-all", t.Number), c.limits.UserTotal, event.NumberLimit},
-		count{c.key("client", t.Network), c.limits.IPSends, event.ClientLimit},
-		count{c.key("prefix", t.Prefix), c.limits.PrefixSends, event.PrefixLimit},
-		count{c.key("budget"), c.limits.Budget, event.Budget},
+		count{key: c.key("client", t.Network), rate: c.limits.IPSends, reason: event.ClientLimit},
+		count{key: c.key("prefix", t.Prefix), rate: c.limits.PrefixSends, reason: event.PrefixLimit},
 	)
-	return c.take(ctx, counts)
+	back, err := c.take(ctx, append(counts, c.inAll(t)...))
+	if err != nil {
+		return nil, err
+	}
+	return c.convert(ctx, t, back)
+}
+
+// convert counts a text against those of its country that were answered. The
+// rule looks at the newest counts, so a country comes back by itself when people
+// answer, and with the next window at the latest.
+func (c *Counter) convert(ctx context.Context, t Text, back func(context.Context)) (undo func(context.Context), err error) {
+	rule := c.limits.Conversion
+	undo = func(ctx context.Context) {
+		back(ctx)
+		_, _ = c.store.Add(ctx, c.key("sent", t.Country), -1, rule.Window)
+	}
+	sent, err := c.store.Add(ctx, c.key("sent", t.Country), 1, rule.Window)
+	if err != nil {
+		back(ctx)
+		return nil, fmt.Errorf("limit: %w", err)
+	}
+	over := sent.N - rule.Floor
+	if over <= 0 {
+		return undo, nil
+	}
+	answered, err := c.store.Add(ctx, c.key("answered", t.Country), 0, rule.Window)
+	if err != nil {
+		undo(ctx)
+		return nil, fmt.Errorf("limit: %w", err)
+	}
+	if answered.N*100 >= over*rule.Percent {
+		return undo, nil
+	}
+	c.alarm(ctx, Alarm{event.Unanswered, t.Country, 100}, rule.Window)
+	if rule.Record {
+		return undo, nil
+	}
+	undo(ctx)
+	return nil, &Exceeded{event.Unanswered, sent.Resets}
+}
+
+// alarm tells of a limit once in its window, however often it is met.
+func (c *Counter) alarm(ctx context.Context, a Alarm, window time.Duration) {
+	if c.Alarm == nil {
+		return
+	}
+	n, err := c.store.Add(ctx, c.key("alarm", string(a.Reason), a.Of, strconv.Itoa(a.Percent)), 1, window)
+	if err == nil && n.N == 1 {
+		c.Alarm(ctx, a)
+	}
 }
 
 // TakeNotice counts a text that no one asked for: the word to an owner that the
 // account is locked. It comes once in a lock, and must not fail because an
 // attacker's logins have used up the texts that wait for an answer.
 func (c *Counter) TakeNotice(ctx context.Context, t Text) (undo func(context.Context), err error) {
-	return c.take(ctx, []count{
-		{c.key("user-all", t.App, t.User), c.limits.UserTotal, event.UserLimit},
-		{c.key("number-all", t.Number), c.limits.UserTotal, event.NumberLimit},
-		{c.key("budget"), c.limits.Budget, event.Budget},
-	})
+	return c.take(ctx, c.inAll(t))
 }
 
 func (c *Counter) take(ctx context.Context, counts []count) (func(context.Context), error) {
@@ -155,7 +249,15 @@ func (c *Counter) take(ctx context.Context, counts []count) (func(context.Contex
 			return nil, fmt.Errorf("limit: %w", err)
 		}
 		taken = append(taken, k)
-		if n.N > k.rate.N {
+		if k.shared {
+			switch n.N {
+			case (k.rate.N*4 + 4) / 5:
+				c.alarm(ctx, Alarm{k.reason, k.of, 80}, k.rate.Window)
+			case k.rate.N + 1:
+				c.alarm(ctx, Alarm{k.reason, k.of, 100}, k.rate.Window)
+			}
+		}
+		if n.N > k.rate.N && !k.rate.Record {
 			undo(ctx)
 			return nil, &Exceeded{k.reason, n.Resets}
 		}
@@ -169,6 +271,9 @@ func (c *Counter) Answered(ctx context.Context, t Text, n int) error {
 		if _, err := c.store.Add(ctx, k.key, -int64(n), k.rate.Window); err != nil {
 			return fmt.Errorf("limit: %w", err)
 		}
+	}
+	if _, err := c.store.Add(ctx, c.key("answered", t.Country), int64(n), c.limits.Conversion.Window); err != nil {
+		return fmt.Errorf("limit: %w", err)
 	}
 	return nil
 }
@@ -190,8 +295,8 @@ func (c *Counter) Forget(ctx context.Context, t Text) error {
 // Visitor counts a new session from before a login.
 func (c *Counter) Visitor(ctx context.Context, network string) error {
 	_, err := c.take(ctx, []count{
-		{c.key("visitor", network), visitorsPerNetwork, event.TooManyVisitors},
-		{c.key("visitors"), visitorsInAll, event.TooManyVisitors},
+		{key: c.key("visitor", network), rate: visitorsPerNetwork, reason: event.TooManyVisitors},
+		{key: c.key("visitors"), rate: visitorsInAll, reason: event.TooManyVisitors},
 	})
 	return err
 }

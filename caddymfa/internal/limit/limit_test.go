@@ -96,7 +96,7 @@ func TestAttack_H5_ManyAddressesOneCountry(t *testing.T) {
 }
 
 func TestEveryLimitHasItsOwnReason(t *testing.T) {
-	one := Rate{1, time.Hour}
+	one := Rate{N: 1, Window: time.Hour}
 	first := text("alice", "+447400123456", "192.0.2.1")
 	for name, tc := range map[string]struct {
 		limits Limits
@@ -174,7 +174,7 @@ func TestVisitorsOfOneNetworkAreBounded(t *testing.T) {
 // count is the number of texts that went out, and no limit is passed.
 func TestPropertyRefusedTextsCostNothing(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		rate := func(name string) Rate { return Rate{rapid.Int64Range(1, 6).Draw(t, name), time.Hour} }
+		rate := func(name string) Rate { return Rate{N: rapid.Int64Range(1, 6).Draw(t, name), Window: time.Hour} }
 		l := Limits{UserSends: rate("user"), UserTotal: rate("total"), IPSends: rate("client"), PrefixSends: rate("prefix"), Budget: rate("budget")}
 		ring, err := keyring.New([]byte("a secret of the tests with at least 32 bytes"))
 		if err != nil {

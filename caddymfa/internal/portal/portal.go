@@ -269,7 +269,7 @@ func (p *Portal) sent(v *visit, s *session.Session, sending flow.Sending, err er
 	case event.Sent:
 	case event.BadNumber, event.BadCountry, event.BadNumberType, event.NumberRefused:
 		code = http.StatusBadRequest
-	case event.GatewayDown, event.StoreDown, event.Budget:
+	case event.GatewayDown, event.StoreDown, event.Budget, event.CountryLimit, event.AppLimit, event.Unanswered:
 		code = http.StatusServiceUnavailable
 	case event.Denied, event.LockedOut, event.Disabled:
 		code = http.StatusForbidden
