@@ -11,8 +11,10 @@ import (
 	"github.com/caddymfa/caddymfa/caddymfa/internal/event"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/flow"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/keyring"
+	"github.com/caddymfa/caddymfa/caddymfa/internal/limit"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/page"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/session"
+	"github.com/caddymfa/caddymfa/caddymfa/internal/store/memory"
 )
 
 // door is the portal in front of a flow that has only its keys: whoever gets to
@@ -27,7 +29,7 @@ func door(t *testing.T) *Portal {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &flow.Flow{Events: func(context.Context, event.Event) {}}
+	f := &flow.Flow{Events: func(context.Context, event.Event) {}, Limits: limit.New(memory.New(memory.Options{}), ring, limit.Limits{})}
 	f.Open(ring)
 	return &Portal{Flow: f, Pages: pages, Prefix: "/mfa", Login: "/login"}
 }
