@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
@@ -94,6 +95,19 @@ func (p *parser) loginWord(d *caddyfile.Dispenser, c *login.Config, word string)
 		}
 		c.Password.Source = login.Source(source)
 		return nil
+	case "fill":
+		args := d.RemainingArgs()
+		c.Fill = &login.Fill{}
+		if len(args) > 0 && strings.HasPrefix(args[0], "/") {
+			c.Fill.Path, args = p.under(args[0]), args[1:]
+		}
+		if len(args)%2 != 0 || c.Fill.Path == "" && len(args) == 0 {
+			return d.Err("fill: write a path, and names with their values; or one of the two")
+		}
+		for i := 0; i < len(args); i += 2 {
+			c.Fill.Fields = append(c.Fill.Fields, match.Pair{Name: args[i], Value: args[i+1]})
+		}
+		return nil
 	case "identity":
 		c.Identity = &login.Identity{}
 		args := d.RemainingArgs()
@@ -119,7 +133,7 @@ func (p *parser) loginWord(d *caddyfile.Dispenser, c *login.Config, word string)
 	case "hold":
 		return one(d, &c.Hold)
 	}
-	return d.Errf("%q is no setting of login: use method, path, any_path, fields, json, basic, user, password, identity, success, failure or hold", word)
+	return d.Errf("%q is no setting of login: use method, path, any_path, fields, json, basic, user, password, fill, identity, success, failure or hold", word)
 }
 
 func user(d *caddyfile.Dispenser, c *login.Config) error {

@@ -30,6 +30,7 @@ const (
 	Trap            Name = "trap"             // an answer showed a login by an unknown door
 	StoreFailed     Name = "store_failed"     // the store could not answer; everything is refused
 	Observed        Name = "observed"         // mode observe: Reason is the row that the request would have met
+	APICall         Name = "api_call"         // a call of the API: Detail says which
 )
 
 // Reason says why. Reasons are a closed set as well; they go to logs, metrics
@@ -67,11 +68,14 @@ const (
 	Gated       Reason = "gated"
 
 	// Judging a login.
-	NoAnswer      Reason = "no_answer"  // the application died or did not answer
-	Unreadable    Reason = "unreadable" // too large, an unknown encoding, an upgrade
-	NoVerdict     Reason = "no_verdict" // the probe failed or contradicts the answer
-	NoUser        Reason = "no_user"    // nobody says who it is
-	NoNumber      Reason = "no_number"  // no number on file and none may be given
+	NoAnswer      Reason = "no_answer"     // the application died or did not answer
+	Unreadable    Reason = "unreadable"    // too large, an unknown encoding, an upgrade
+	NoVerdict     Reason = "no_verdict"    // the probe failed or contradicts the answer
+	NoUser        Reason = "no_user"       // nobody says who it is
+	NoNumber      Reason = "no_number"     // no number on file and none may be given
+	NoForm        Reason = "no_form"       // the API found no login form that it could fill in
+	ClientLogins  Reason = "client_logins" // too many passwords tried by the API from one network
+	UserLogins    Reason = "user_logins"   // too many wrong ones for one user
 	WrongPassword Reason = "wrong_password"
 
 	// Sending.

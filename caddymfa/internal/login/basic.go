@@ -49,6 +49,15 @@ func ReadBasic(h http.Header) (*Credential, error) {
 	return &Credential{User: user, Field: "Basic " + base64.StdEncoding.EncodeToString(plain)}, nil
 }
 
+// NewBasic is the credential of a name and a password. ErrCredential for what
+// HTTP Basic cannot carry.
+func NewBasic(user, password string) (*Credential, error) {
+	if strings.Contains(user, ":") {
+		return nil, ErrCredential
+	}
+	return ReadBasic(http.Header{"Authorization": {"Basic " + base64.StdEncoding.EncodeToString([]byte(user+":"+password))}})
+}
+
 // Basic finds the rule of a site for HTTP Basic that covers a request, nil for
 // none.
 func (rs Rules) Basic(q *Request) *Rule {

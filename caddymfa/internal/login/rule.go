@@ -32,6 +32,8 @@ type Config struct {
 	User *User `json:"user,omitempty"`
 	// Password names the field of the password.
 	Password *Field `json:"password,omitempty"`
+	// Fill says what else a login needs that the API makes itself.
+	Fill *Fill `json:"fill,omitempty"`
 	// Identity asks the application who is logged in. It is the judge.
 	Identity *Identity `json:"identity,omitempty"`
 	// Success and Failure are lines of conditions on the answer; Failure wins.
@@ -137,6 +139,9 @@ func (c Config) Compile() (*Rule, error) {
 	if err := r.compileUser(); err != nil {
 		return nil, err
 	}
+	if err := r.compileFill(); err != nil {
+		return nil, err
+	}
 	if err := r.compileIdentity(); err != nil {
 		return nil, err
 	}
@@ -159,8 +164,8 @@ func (r *Rule) compileBasic() (err error) {
 	switch {
 	case !strings.HasPrefix(c.Basic, "/") || strings.HasPrefix(c.Basic, "//"):
 		return fmt.Errorf("basic: the probe %q must start with one slash", c.Basic)
-	case len(c.Methods) > 0 || len(c.Fields) > 0 || c.JSON != nil || c.Password != nil || len(c.Success) > 0 || len(c.Failure) > 0 || c.Hold != "":
-		return errors.New("basic together with method, fields, json, password, success, failure or hold: they would be without effect, because a login by HTTP Basic has no form and no answer of its own; write another login block for a form")
+	case len(c.Methods) > 0 || len(c.Fields) > 0 || c.JSON != nil || c.Password != nil || c.Fill != nil || len(c.Success) > 0 || len(c.Failure) > 0 || c.Hold != "":
+		return errors.New("basic together with method, fields, json, password, fill, success, failure or hold: they would be without effect, because a login by HTTP Basic has no form and no answer of its own; write another login block for a form")
 	case c.User != nil && c.User.Source != FromBasic && c.User.Source != Constant:
 		return fmt.Errorf("basic: user %s says nothing: use basic or constant, or identity", c.User.Source)
 	}
@@ -172,6 +177,19 @@ func (r *Rule) compileBasic() (err error) {
 		return err
 	}
 	return r.compileIdentity()
+}
+
+func (r *Rule) compileFill() error {
+	f := r.Config.Fill
+	switch {
+	case f == nil:
+		return nil
+	case r.Password == nil:
+		return errors.New("fill without password: the API cannot make a login whose password it has no field for")
+	case f.Path != "" && (!strings.HasPrefix(f.Path, "/") || strings.ContainsAny(f.Path, "*?#%") || !r.AnyPath && !r.paths.Match(strings.ToLower(f.Path))):
+		return fmt.Errorf("fill: %s is no path of this login", f.Path)
+	}
+	return nil
 }
 
 func (r *Rule) compileHold() (err error) {

@@ -4,8 +4,6 @@ import (
 	"encoding/json"
 	"net/http"
 	"time"
-
-	"github.com/caddymfa/caddymfa/caddymfa/internal/event"
 )
 
 // Challenge is what a program learns when the second factor is owed.
@@ -57,6 +55,77 @@ func Time(t time.Time) string {
 	return t.UTC().Format("2006-01-02T15:04:05.0000000Z")
 }
 
+// Factors is what LoginRadius tells of a user's second factors. Its typed clients
+// take no null for a boolean, and lists and objects may be null.
+type Factors struct {
+	QRCode, ManualEntryCode                 *string
+	IsGoogleAuthenticatorVerified           bool
+	IsAuthenticatorVerified                 bool
+	IsEmailOtpAuthenticatorVerified         bool
+	IsOTPAuthenticatorVerified              bool
+	OTPPhoneNo                              *string
+	OTPStatus                               *SMS
+	Email                                   []string
+	EmailOTPStatus                          *struct{}
+	IsSecurityQuestionAuthenticatorVerified bool
+	SecurityQuestions                       []struct{}
+}
+
+// Owed is the second factor that a login still needs.
+type Owed struct {
+	SecondFactorAuthenticationToken string
+	ExpireIn                        string
+	Factors
+}
+
+// Login is LoginRadius' answer to a login: either Owed, with the zero token, or
+// the tokens.
+type Login struct {
+	SecondFactorAuthentication *Owed
+	Profile                    any
+	Tokens
+}
+
+// Tokens open what they were made for until ExpiresIn.
+type Tokens struct {
+	Access    string `json:"access_token"`
+	Refresh   string `json:"refresh_token,omitempty"`
+	ExpiresIn string `json:"expires_in"`
+}
+
+// SMSFactors are the factors of a user with this number, E.164; "" for none. sent
+// is the text on its way, nil for none.
+func SMSFactors(number string, verified bool, sent *SMS) Factors {
+	f := Factors{IsOTPAuthenticatorVerified: verified, OTPStatus: sent}
+	if masked := Masked(number); masked != "" {
+		f.OTPPhoneNo = &masked
+	}
+	return f
+}
+
+// Masked is what is told of a number, E.164: its last two digits.
+func Masked(number string) string {
+	if len(number) <= 2 {
+		return ""
+	}
+	return "XXXXXXXX" + number[len(number)-2:]
+}
+
+// Text is LoginRadius' word for a text of the challenge with this id.
+func Text(id string) *SMS { return &SMS{"caddymfa", id} }
+
+// Login is the answer to a login that owes the challenge.
+func (c Challenge) Login() Login {
+	var sent *SMS
+	if c.Sent {
+		sent = Text(c.ID)
+	}
+	return Login{
+		SecondFactorAuthentication: &Owed{c.Token, Time(c.Expires), SMSFactors(c.Number, c.Verified, sent)},
+		Tokens:                     Tokens{Access: zeroToken, ExpiresIn: zeroTime},
+	}
+}
+
 // challengeCode is LoginRadius' number for "two factor authentication is
 // enabled": a client that does not know the challenge sees a failed login.
 const challengeCode = 1176
@@ -65,42 +134,13 @@ const challengeCode = 1176
 // login that needs a second factor. It is no success to anybody: the status
 // says so, ErrorCode is there, and the token is the zero UUID.
 func WriteChallenge(w http.ResponseWriter, status int, c Challenge) {
-	type second struct {
-		SecondFactorAuthenticationToken         string
-		ExpireIn                                string
-		QRCode, ManualEntryCode                 *string
-		IsGoogleAuthenticatorVerified           bool
-		IsAuthenticatorVerified                 bool
-		IsEmailOtpAuthenticatorVerified         bool
-		IsOTPAuthenticatorVerified              bool
-		OTPPhoneNo                              *string
-		OTPStatus                               *SMS
-		Email                                   []string
-		EmailOTPStatus                          *struct{}
-		IsSecurityQuestionAuthenticatorVerified bool
-		SecurityQuestions                       []struct{}
-	}
-	s := second{
-		SecondFactorAuthenticationToken: c.Token, ExpireIn: Time(c.Expires),
-		IsOTPAuthenticatorVerified: c.Verified,
-	}
-	if len(c.Number) > 2 {
-		masked := "XXXXXXXX" + c.Number[len(c.Number)-2:]
-		s.OTPPhoneNo = &masked
-	}
-	if c.Sent {
-		s.OTPStatus = &SMS{"caddymfa", c.ID}
-	}
 	WriteJSON(w, status, struct {
-		SecondFactorAuthentication second
-		Profile                    *struct{}
-		Token                      string `json:"access_token"`
-		Expires                    string `json:"expires_in"`
-		ErrorCode                  int
-		Message                    string
-		Location                   string `json:"location"`
-		Hint                       string `json:"hint"`
-	}{s, nil, zeroToken, zeroTime, challengeCode, "Two factor authentication is enabled", c.Base, hint(c)})
+		Login
+		ErrorCode int
+		Message   string
+		Location  string `json:"location"`
+		Hint      string `json:"hint"`
+	}{c.Login(), challengeCode, problems[challengeCode].message, c.Base, hint(c)})
 }
 
 // hint says how a program goes on, for whoever reads its log.
@@ -109,60 +149,6 @@ func hint(c Challenge) string {
 		return "A code was sent. With the cookie of this answer, POST it as otp to " + c.Base + "/verify. A client that keeps no cookies cannot be used here."
 	}
 	return "A code is needed. With the cookie of this answer, POST to " + c.Base + "/resend, then POST the code as otp to " + c.Base + "/verify. A client that keeps no cookies cannot be used here."
-}
-
-// codes are LoginRadius' numbers and messages for our reasons; what it has no
-// number for is 971, an invalid request.
-var codes = map[event.Reason]struct {
-	code    int
-	message string
-}{
-	event.WrongCode:       {1067, "Invalid OTP Code"},
-	event.MalformedCode:   {1067, "Invalid OTP Code"},
-	event.AlreadyUsed:     {1068, "The OTP has already been used"},
-	event.ExpiredCode:     {1069, "Verification OTP has expired"},
-	event.UsedUp:          {1264, "Account has been locked"},
-	event.LockedOut:       {1264, "Account has been locked"},
-	event.Disabled:        {1264, "Account has been locked"},
-	event.BadToken:        {1103, "Two factor authentication token is invalid"},
-	event.UnknownHandle:   {1104, "Two factor authentication token has expired"},
-	event.Anonymous:       {906, "Sign in first"},
-	event.BadNumber:       {1096, "Invalid phone number"},
-	event.BadCountry:      {1043, "Phone number is invalid or does not exist"},
-	event.BadNumberType:   {1043, "Phone number is invalid or does not exist"},
-	event.NumberRefused:   {1072, "The Verification code (OTP) send failed"},
-	event.GatewayDown:     {1072, "The Verification code (OTP) send failed"},
-	event.TooSoon:         {1179, "You have reached a limit for generating OTP"},
-	event.NoMoreSends:     {1179, "You have reached a limit for generating OTP"},
-	event.UserLimit:       {1123, "You have reached a limit for sending SMS"},
-	event.NumberLimit:     {1123, "You have reached a limit for sending SMS"},
-	event.ClientLimit:     {1123, "You have reached a limit for sending SMS"},
-	event.PrefixLimit:     {1123, "You have reached a limit for sending SMS"},
-	event.Budget:          {1123, "You have reached a limit for sending SMS"},
-	event.CountryLimit:    {1123, "You have reached a limit for sending SMS"},
-	event.AppLimit:        {1123, "You have reached a limit for sending SMS"},
-	event.Unanswered:      {1123, "You have reached a limit for sending SMS"},
-	event.StoreDown:       {950, "Operation failed due to an unknown error"},
-	event.NoNumber:        {1101, "Two-factor authentication is not configured for this profile"},
-	event.Denied:          {1143, "Access Unauthorized"},
-	event.TooManyVisitors: {1123, "Too many requests"},
-}
-
-// WriteError writes a refusal for a program, in LoginRadius' shape with the
-// reason beside it.
-func WriteError(w http.ResponseWriter, status int, reason event.Reason) {
-	c, ok := codes[reason]
-	if !ok {
-		c.code, c.message = 971, "Invalid request"
-	}
-	WriteJSON(w, status, struct {
-		Description           string
-		ErrorCode             int
-		Message               string
-		IsProviderError       bool
-		ProviderErrorResponse *string
-		Reason                event.Reason `json:"reason"`
-	}{c.message, c.code, c.message, false, nil, reason})
 }
 
 // WriteJSON writes v. Every answer is marked as not to be kept anywhere.

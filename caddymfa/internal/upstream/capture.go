@@ -207,11 +207,21 @@ type Own struct {
 	Limit int64
 }
 
-// Get asks the application for target (an absolute path with an optional
-// query) as the client of parent would, with exactly these fields Cookie and
-// Authorization; "" is none. Redirects are not followed.
-func (o *Own) Get(ctx context.Context, parent *http.Request, target, cookies, authorization string) (*Reply, error) {
-	own, err := http.NewRequestWithContext(ctx, http.MethodGet, target, http.NoBody)
+// For gives every request that runs through it what parent's server gives to
+// those that it receives.
+func (o *Own) For(parent *http.Request) *Own {
+	if o.Prepare == nil {
+		return o
+	}
+	return &Own{Limit: o.Limit, Next: HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
+		return o.Next.ServeHTTP(w, o.Prepare(parent, r, w))
+	})}
+}
+
+// Request makes a request of the gate's own for target (an absolute path with an
+// optional query), as the client of parent would send it.
+func Request(ctx context.Context, parent *http.Request, method, target string, body []byte) (*http.Request, error) {
+	own, err := http.NewRequestWithContext(ctx, method, target, bytes.NewReader(body))
 	if err != nil {
 		return nil, fmt.Errorf("own request: %w", err)
 	}
@@ -225,19 +235,24 @@ func (o *Own) Get(ctx context.Context, parent *http.Request, target, cookies, au
 		}
 	}
 	own.Header.Set("Accept", "text/html, application/json;q=0.9, */*;q=0.8")
+	return own, nil
+}
+
+// Get asks the application for target as the client of parent would, with
+// exactly these fields Cookie and Authorization; "" is none. Redirects are not
+// followed.
+func (o *Own) Get(ctx context.Context, parent *http.Request, target, cookies, authorization string) (*Reply, error) {
+	own, err := Request(ctx, parent, http.MethodGet, target, nil)
+	if err != nil {
+		return nil, err
+	}
 	if cookies != "" {
 		own.Header.Set("Cookie", cookies)
 	}
 	if authorization != "" {
 		own.Header.Set("Authorization", authorization)
 	}
-	next := o.Next
-	if o.Prepare != nil {
-		next = HandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
-			return o.Next.ServeHTTP(w, o.Prepare(parent, r, w))
-		})
-	}
-	rep, err := Capture(next, own, o.Limit)
+	rep, err := Capture(o.For(parent).Next, own, o.Limit)
 	if err == ErrNoAnswer { //nolint:errorlint // as it is: nobody behind the gate has even tried
 		err = fmt.Errorf("%w: nothing behind the gate answers %s; does a handle block or a matcher keep it from the application?", err, own.URL.Path)
 	}

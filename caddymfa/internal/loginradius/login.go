@@ -1,0 +1,219 @@
+package loginradius
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/caddymfa/caddymfa/caddymfa/internal/event"
+	"github.com/caddymfa/caddymfa/caddymfa/internal/flow"
+	"github.com/caddymfa/caddymfa/caddymfa/internal/intake"
+	"github.com/caddymfa/caddymfa/caddymfa/internal/limit"
+	"github.com/caddymfa/caddymfa/caddymfa/internal/login"
+	"github.com/caddymfa/caddymfa/caddymfa/internal/page"
+	"github.com/caddymfa/caddymfa/caddymfa/internal/session"
+)
+
+// signIn is the first factor: a name, under any of LoginRadius' three words for
+// one, and the password. The gate logs in to the application itself.
+func (a *API) signIn(v *visit) (any, *problem) {
+	name, word, p := v.identifier()
+	if p != nil {
+		return nil, p
+	}
+	password := v.field("password")
+	if !plausible(password, maxPassword) {
+		return nil, fail(badBody, event.Ambiguous)
+	}
+	if !slices.ContainsFunc(a.Rules, (*login.Rule).Fillable) {
+		if word == "phone" {
+			return nil, fail(1074, event.NoForm)
+		}
+		return nil, fail(1130, event.NoForm)
+	}
+	template, p := a.template(v)
+	if p != nil {
+		return nil, p
+	}
+	v.c.ClientIP = a.address(v)
+	right, p := a.count(v, name)
+	if p != nil {
+		return nil, p
+	}
+	out, err := a.Flow.SignIn(v.c.R.Context(), v.g, v.c, flow.SignIn{
+		Rules: a.Rules, Page: a.LoginPage, Client: v.client.Key, User: name, Password: password,
+	})
+	if err != nil {
+		return nil, broken(err)
+	}
+	if out.Reason != event.WrongPassword && out.Reason != event.NoForm {
+		right(context.WithoutCancel(v.c.R.Context()))
+	}
+	switch s := out.Session; {
+	case out.Reason == event.OK && s != nil && s.Level == session.Verified:
+		return a.loggedIn(v, s)
+	case out.Reason == event.Pending && s != nil:
+		return a.owed(v, s, template)
+	case out.Reason == event.OK || out.Reason == event.Pending:
+		return nil, refused(event.NoVerdict)
+	case out.Reason == event.LockedOut, out.Reason == event.Disabled:
+		return nil, &problem{code: 1198, reason: out.Reason, until: out.Until}
+	case out.Reason == event.NoForm:
+		return nil, fail(1130, event.NoForm)
+	}
+	return nil, refused(out.Reason)
+}
+
+// owed answers a login that needs the second factor. Where the first one alone
+// sends no text (HTTP Basic), this call is the wish for it.
+func (a *API) owed(v *visit, s *session.Session, template string) (any, *problem) {
+	v.c.Session, v.c.State = s, session.Live
+	st, err := a.Flow.Challenge(s)
+	if err != nil {
+		return nil, broken(err)
+	}
+	if st.Number != "" && st.Sends == 0 {
+		if s, _, err = a.Flow.Resend(v.c.R.Context(), v.g, v.c, template); err != nil {
+			return nil, broken(err)
+		}
+		v.c.Session = s
+	}
+	return a.challenge(v, v.c.Session)
+}
+
+const (
+	maxName     = 256
+	maxPassword = 4096
+)
+
+func plausible(s string, most int) bool {
+	return s != "" && len(s) <= most && utf8.ValidString(s) && !strings.ContainsFunc(s, func(c rune) bool { return c < ' ' || c == 0x7f })
+}
+
+// identifier is the name that the body gives, and the word that it gives it by.
+func (v *visit) identifier() (name, word string, p *problem) {
+	for _, w := range []string{"email", "username", "phone"} {
+		given := v.field(w)
+		if given == "" {
+			continue
+		}
+		if word != "" { // two names: nobody knows which one was meant (attack F5)
+			return "", "", fail(badBody, event.Ambiguous)
+		}
+		name, word = given, w
+	}
+	if !plausible(name, maxName) {
+		return "", "", fail(badBody, event.Ambiguous)
+	}
+	return name, word, nil
+}
+
+// template is the name of the text's template, "" for the default. One that is
+// not there is refused before anything is counted or sent.
+func (a *API) template(v *visit) (string, *problem) {
+	name := v.param("smstemplate2fa")
+	if name == "" {
+		name = v.param("smstemplate") // the widget's word for it
+	}
+	if !a.Flow.HasTemplate(name) {
+		return "", fail(badParameter, event.Denied)
+	}
+	return name, nil
+}
+
+// count counts a password before it is tried.
+func (a *API) count(v *visit, name string) (right func(context.Context), p *problem) {
+	right, err := a.Flow.Limits.Login(v.c.R.Context(), v.client.Key, limit.Network(v.c.ClientIP), v.client.Logins, v.g.App, intake.FoldUser(name))
+	var full *limit.Exceeded
+	switch {
+	case err == nil:
+		return right, nil
+	case !errors.As(err, &full):
+		return nil, broken(err)
+	case full.Reason == event.UserLogins:
+		return nil, &problem{code: 1198, reason: full.Reason, after: full.After}
+	}
+	return nil, &problem{code: invalid, status: http.StatusTooManyRequests, reason: full.Reason, after: full.After}
+}
+
+// setNumber takes the number of a user who has none yet. The masked number that
+// the challenge tells stands for the one that it was made of.
+func (a *API) setNumber(v *visit) (any, *problem) {
+	number := v.field("phoneno2fa")
+	if number == "" {
+		return nil, fail(1076, event.BadNumber)
+	}
+	template, p := a.template(v)
+	if p != nil {
+		return nil, p
+	}
+	st, err := a.Flow.Challenge(v.c.Session)
+	if err != nil {
+		return nil, broken(err)
+	}
+	if st.Number != "" && number == page.Masked(st.Number) {
+		return a.textAgain(v, template)
+	}
+	s, sending, err := a.Flow.SetNumber(v.c.R.Context(), v.g, v.c, number, template)
+	if err == nil && sending.Reason == event.Denied {
+		return nil, fail(1250, event.Denied)
+	}
+	return a.sent(v, s, sending, err)
+}
+
+func (a *API) resend(v *visit) (any, *problem) {
+	template, p := a.template(v)
+	if p != nil {
+		return nil, p
+	}
+	st, err := a.Flow.Challenge(v.c.Session)
+	if err != nil {
+		return nil, broken(err)
+	}
+	if st.Number == "" {
+		return nil, fail(1101, event.NoNumber)
+	}
+	return a.textAgain(v, template)
+}
+
+func (a *API) textAgain(v *visit, template string) (any, *problem) {
+	s, sending, err := a.Flow.Resend(v.c.R.Context(), v.g, v.c, template)
+	return a.sent(v, s, sending, err)
+}
+
+// verify checks the code. On this call LoginRadius' widget names the template of a
+// welcome text, which is not sent.
+func (a *API) verify(v *visit) (any, *problem) {
+	otp := v.field("otp")
+	if otp == "" {
+		return nil, fail(1105, event.MalformedCode)
+	}
+	res, err := a.Flow.Verify(v.c.R.Context(), v.g, v.c, otp)
+	return a.checked(v, res, err)
+}
+
+// recover checks a recovery code, LoginRadius' backup code.
+func (a *API) recover(v *visit) (any, *problem) {
+	code := v.field("backupcode")
+	if code == "" {
+		return nil, fail(1105, event.MalformedCode)
+	}
+	res, err := a.Flow.Recover(v.c.R.Context(), v.g, v.c, code)
+	return a.checked(v, res, err)
+}
+
+// checked answers what came of a code in a login.
+func (a *API) checked(v *visit, res flow.Verification, err error) (any, *problem) {
+	switch {
+	case err != nil:
+		return nil, broken(err)
+	case res.Reason != event.OK || res.Release == nil:
+		p := refused(res.Reason)
+		p.until = res.Until
+		return nil, p
+	}
+	return a.loggedIn(v, res.Release.Session)
+}

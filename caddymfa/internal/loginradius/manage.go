@@ -1,0 +1,92 @@
+package loginradius
+
+import (
+	"crypto/subtle"
+	"errors"
+
+	"github.com/caddymfa/caddymfa/caddymfa/internal/event"
+	"github.com/caddymfa/caddymfa/caddymfa/internal/session"
+)
+
+// Calls of servers, by the API secret.
+
+// by names the operator of an API call in the audit. The key is no secret, but it
+// is not written either.
+const by = "api"
+
+// user is the user of the parameter uid.
+func (a *API) user(v *visit) (string, *problem) {
+	uid := v.param("uid")
+	if !isUID(uid) {
+		return "", fail(badParameter, event.Denied)
+	}
+	name, ok, err := a.Flow.UserOf(v.c.R.Context(), v.g.App, uid)
+	switch {
+	case err != nil:
+		return "", broken(err)
+	case !ok:
+		return "", fail(1292, event.NoUser)
+	}
+	return name, nil
+}
+
+func isUID(s string) bool {
+	if len(s) != 32 {
+		return false
+	}
+	for _, c := range []byte(s) {
+		if !(c >= '0' && c <= '9' || c >= 'a' && c <= 'f') {
+			return false
+		}
+	}
+	return true
+}
+
+// resetUser takes everything away by which a user proves the second factor.
+func (a *API) resetUser(v *visit) (any, *problem) {
+	if v.field("otpauthenticator") != "true" {
+		return nil, fail(1121, event.Denied)
+	}
+	name, p := a.user(v)
+	if p != nil {
+		return nil, p
+	}
+	if err := a.Flow.Reset(v.c.R.Context(), v.g.App, name, by); err != nil {
+		return nil, broken(err)
+	}
+	return deleted{true}, nil
+}
+
+func (a *API) codesOfUser(v *visit) (any, *problem)    { return a.codesOf(v, false) }
+func (a *API) newCodesOfUser(v *visit) (any, *problem) { return a.codesOf(v, true) }
+
+func (a *API) codesOf(v *visit, renew bool) (any, *problem) {
+	name, p := a.user(v)
+	if p != nil {
+		return nil, p
+	}
+	list, reason, err := a.Flow.NewCodes(v.c.R.Context(), v.g.App, name, by, renew)
+	return listed(list, reason, err)
+}
+
+// stepUpDone checks the proof of a step-up, once.
+func (a *API) stepUpDone(v *visit) (any, *problem) {
+	wrong := fail(1193, event.BadToken)
+	token, ok := uuid(v.field("secondfactorvalidationtoken"))
+	if !ok || !isUID(v.uid) {
+		return nil, wrong
+	}
+	if p := a.open(v, session.StepUp, token, wrong); p != nil {
+		return nil, p
+	}
+	if subtle.ConstantTimeCompare([]byte(a.Flow.UID(v.g.App, v.c.Session.User)), []byte(v.uid)) != 1 {
+		return nil, wrong
+	}
+	switch err := a.Flow.Sessions.Unnote(v.c.R.Context(), &v.g.Gate, session.StepUp, v.client.Key, token); {
+	case errors.Is(err, session.ErrGone):
+		return nil, wrong
+	case err != nil:
+		return nil, broken(err)
+	}
+	return struct{ IsValid bool }{true}, nil
+}
