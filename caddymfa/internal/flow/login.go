@@ -154,7 +154,6 @@ func (f *Flow) attempt(ctx context.Context, g *Gate, c *Call, rules login.Rules,
 	}
 	name := rules.RequestUser(form)
 	tried := f.attempts.Ref("name", g.ID, name)
-	now := time.Now()
 
 	// Which of the session's cookies the login may use. Never those of somebody
 	// who is not certainly the same user: applications keep several users in
@@ -169,33 +168,15 @@ func (f *Flow) attempt(ctx context.Context, g *Gate, c *Call, rules login.Rules,
 		sent = sent.Keep(g.Cookies.Bare)
 	}
 
-	ask := c.R.Clone(ctx)
-	upstream.Dress(ask, g.Cookies.Up(c.R.Header["Cookie"], &sent, c.URL.Path, false, now), g.Credentials, false)
-	intake.StripOverrides(ask.Header)
-	reply, err := upstream.Capture(c.Next.Next, ask, g.MaxReply)
+	t, reason, err := f.submit(ctx, g, c, rules, sent)
 	if err != nil {
-		reason := event.Unreadable
-		if errors.Is(err, upstream.ErrNoAnswer) {
-			reason = event.NoAnswer
-		}
-		return f.refuseLogin(ctx, g, rules[0], reason, err), nil
+		return f.refuseLogin(ctx, g, t.rule, reason, err), nil
 	}
-	sets := upstream.TakeCookies(reply.Header, c.URL.Path, now)
-	upstream.CutLocation(reply.Header)
-	fresh, _, err := sent.Apply(sets, now)
-	if err != nil {
-		return f.refuseLogin(ctx, g, rules[0], event.Unreadable, err), nil
-	}
-
-	answer := &match.Answer{Status: reply.Status, Header: reply.Header, Body: reply.Body, Sets: sets, Jar: &sent}
-	rule, user, err := f.judge(ctx, g, c, rules, answer, &fresh)
-	if err != nil {
-		return f.refuseLogin(ctx, g, rule, event.NoVerdict, err), nil
-	}
+	rule, user, reply, sets, fresh := t.rule, t.user, t.reply, t.sets, t.jar
 	if rule == nil {
 		// No login that we know. One that we do not know must not leave either.
-		answer.Trap = true
-		if hit, err := g.Traps.Any(ctx, answer); hit || err != nil {
+		t.answer.Trap = true
+		if hit, err := g.Traps.Any(ctx, t.answer); hit || err != nil {
 			f.emit(ctx, g, nil, event.Event{Name: event.Trap, Reason: event.TrapHit, Rule: rules[0].Name, Err: err})
 			return Outcome{Reason: event.TrapHit}, nil //nolint:nilerr // refused, which is what an error means here
 		}
@@ -219,6 +200,42 @@ func (f *Flow) attempt(ctx context.Context, g *Gate, c *Call, rules login.Rules,
 		a.password = f.basics.MAC("password", g.ID, user, typed)
 	}
 	return f.withhold(ctx, g, c, a)
+}
+
+// submitted is the application's answer to a login, judged.
+type submitted struct {
+	// rule took the answer for a login of user; nil when none did.
+	rule   *login.Rule
+	user   string
+	reply  *upstream.Reply
+	sets   []jar.Set
+	jar    jar.Jar // after the answer
+	answer *match.Answer
+}
+
+// submit sends the login to the application with the cookies in sent, and judges
+// the answer. An error comes with its reason, and with the rule that it is of.
+func (f *Flow) submit(ctx context.Context, g *Gate, c *Call, rules login.Rules, sent jar.Jar) (t submitted, reason event.Reason, err error) {
+	now := time.Now()
+	ask := c.R.Clone(ctx)
+	upstream.Dress(ask, g.Cookies.Up(c.R.Header["Cookie"], &sent, c.URL.Path, false, now), g.Credentials, false)
+	intake.StripOverrides(ask.Header)
+	t.rule = rules[0]
+	if t.reply, err = upstream.Capture(c.Next.Next, ask, g.MaxReply); errors.Is(err, upstream.ErrNoAnswer) {
+		return t, event.NoAnswer, err
+	} else if err != nil {
+		return t, event.Unreadable, err
+	}
+	t.sets = upstream.TakeCookies(t.reply.Header, c.URL.Path, now)
+	upstream.CutLocation(t.reply.Header)
+	if t.jar, _, err = sent.Apply(t.sets, now); err != nil {
+		return t, event.Unreadable, err
+	}
+	t.answer = &match.Answer{Status: t.reply.Status, Header: t.reply.Header, Body: t.reply.Body, Sets: t.sets, Jar: &sent}
+	if t.rule, t.user, err = f.judge(ctx, g, c, rules, t.answer, &t.jar); err != nil {
+		return t, event.NoVerdict, err
+	}
+	return t, "", nil
 }
 
 // refuseLogin reports a login that was not let in.

@@ -65,12 +65,41 @@ func (f *Flow) signIn(ctx context.Context, g *Gate, c *Call, in SignIn) (Outcome
 		if err != nil {
 			return f.refuseLogin(ctx, g, nil, fillReason(err), err), nil
 		}
-		return f.attempt(call.R.Context(), g, call, rules, form)
+		return f.attempt(ctx, g, call, rules, form)
 	})
 	if err == nil && out.Reason == event.OK && out.Session == nil {
 		out = Outcome{Reason: event.WrongPassword}
 	}
 	return out, err
+}
+
+// Password reports whether a password is right for the user of c's session, by
+// signing in to the application once more. Nothing of that login is kept. The
+// reason is OK, WrongPassword, or why nobody can say.
+func (f *Flow) Password(ctx context.Context, g *Gate, c *Call, in SignIn) (event.Reason, error) {
+	ctx, cancel := detached(ctx, attemptTime)
+	defer cancel()
+	in.User = c.Session.User
+	refuse := func(rule *login.Rule, reason event.Reason, err error) event.Reason {
+		return f.refuseLogin(ctx, g, rule, reason, err).Reason
+	}
+	call, rules, form, err := f.fill(ctx, g, c, in)
+	if err != nil {
+		return refuse(nil, fillReason(err), err), nil
+	}
+	t, reason, err := f.submit(ctx, g, call, rules, call.Session.Jar)
+	if err != nil {
+		return refuse(t.rule, reason, err), nil
+	}
+	if t.user == "" && g.Enroll == FromDirectory {
+		t.user = rules.RequestUser(form)
+	}
+	if t.rule == nil || t.user == "" || intake.FoldUser(t.user) != intake.FoldUser(c.Session.User) {
+		f.emit(ctx, g, c.Session, event.Event{Name: event.LoginFailed, Reason: event.WrongPassword, Rule: rules[0].Name})
+		return event.WrongPassword, nil
+	}
+	f.emit(ctx, g, c.Session, event.Event{Name: event.LoginRecognised, Reason: event.OK, Rule: t.rule.Name})
+	return event.OK, nil
 }
 
 func fillReason(err error) event.Reason {
@@ -119,7 +148,7 @@ func (f *Flow) fill(ctx context.Context, g *Gate, c *Call, in SignIn) (*Call, lo
 	}
 	call := &Call{
 		R: r, URL: &url.URL{Path: r.URL.Path, RawPath: r.URL.RawPath, RawQuery: r.URL.RawQuery},
-		ClientIP: c.ClientIP, Secure: c.Secure, Next: c.Next.For(c.R),
+		ClientIP: c.ClientIP, Secure: c.Secure, Next: c.Next.For(c.R), Template: c.Template,
 		Session: &session.Session{Record: session.Record{Level: session.Anonymous, Jar: cookies}}, State: session.Live,
 	}
 	return call, rules, form, nil

@@ -21,6 +21,8 @@ type bearerState int
 const (
 	// released: this gate gave it to this very session. 0: there is none.
 	released bearerState = iota + 1
+	// access: the API gave it to this very session.
+	access
 	// foreign: any other.
 	foreign
 )
@@ -39,21 +41,56 @@ func (g *Gate) bearer(v *visit) event.Reason {
 		v.in.Server.NoLog() // the address may hold the token
 	}
 	s, err := g.Flow.Sessions.Noted(v.r.Context(), &v.site.Gate, session.Released, "", token)
-	v.bearer = foreign
 	switch {
 	case errors.Is(err, session.ErrGone):
+		v.bearer = foreign
 	case err != nil:
 		return g.storeDown(v, err)
-	case v.call.State == session.NoHandle || v.call.State == session.Unknown:
-		v.call.Session, v.call.State = s, session.Live
-		v.bearer, v.handleless = released, true
-	case v.call.State == session.Live && v.call.Session.ID == s.ID:
-		v.bearer = released
+	default:
+		g.carried(v, s, released)
 	}
 	if v.bearer == foreign {
 		dropQuery(v.r.URL, v.site.Bearer.Query)
 	}
 	return ""
+}
+
+// accessToken finds the session of an access token that the API gave out. It opens
+// the application as its session's handle does, and is never forwarded. done means
+// that the request carries one.
+func (g *Gate) accessToken(v *visit) (done bool, _ event.Reason) {
+	if g.API == nil || len(v.r.Header["Authorization"]) != 1 {
+		return false, ""
+	}
+	scheme, token, _ := strings.Cut(v.r.Header["Authorization"][0], " ")
+	if token = strings.TrimSpace(token); len(token) != accessLength || !strings.EqualFold(scheme, "Bearer") {
+		return false, ""
+	}
+	s, err := g.Flow.Sessions.Noted(v.r.Context(), &v.site.Gate, session.Access, "", strings.ToLower(token))
+	switch {
+	case errors.Is(err, session.ErrGone):
+		return false, "" // perhaps one of the application's own
+	case err != nil:
+		return true, g.storeDown(v, err)
+	}
+	g.carried(v, s, access)
+	return true, ""
+}
+
+// accessLength is the length of an access token, a UUID, in bytes.
+const accessLength = 36
+
+// carried makes the session of a token the request's. A handle beside it must be
+// that session's.
+func (g *Gate) carried(v *visit, s *session.Session, worth bearerState) {
+	v.bearer = foreign
+	switch {
+	case v.call.State == session.NoHandle || v.call.State == session.Unknown:
+		v.call.Session, v.call.State = s, session.Live
+		v.bearer, v.handleless = worth, true
+	case v.call.State == session.Live && v.call.Session.ID == s.ID:
+		v.bearer = worth
+	}
 }
 
 // keepTokens notes the bearer tokens that a verified session's answer gives out,

@@ -16,6 +16,7 @@ import (
 
 	"github.com/caddymfa/caddymfa/caddymfa/internal/event"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/flow"
+	"github.com/caddymfa/caddymfa/caddymfa/internal/intake"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/login"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/match"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/page"
@@ -36,6 +37,10 @@ type Gate struct {
 	// Portal serves them.
 	Portal func(w http.ResponseWriter, g *flow.Gate, c *flow.Call)
 	Pages  *page.Pages
+	// API serves the calls of programs below APIPrefix, whose case does not
+	// matter. Nil where there are none.
+	API       func(w http.ResponseWriter, g *flow.Gate, c *flow.Call)
+	APIPrefix string
 
 	Rules        login.Rules
 	LoginPage    *LoginPage // nil where no page asks for the first factor
@@ -160,6 +165,8 @@ func (g *Gate) Serve(w http.ResponseWriter, r *http.Request, in Input, next upst
 		return g.refuse(v, event.Denied), nil
 	case g.own(in.URL.Path) || g.own(r.URL.Path):
 		return g.portal(v), nil
+	case v.api:
+		return g.callAPI(v), nil
 	}
 	if reason, err, done := g.identified(v); done {
 		return reason, err
@@ -206,4 +213,12 @@ func HostCovers(pattern, host string) bool {
 // ours, and so it is gated.
 func (g *Gate) own(path string) bool {
 	return path == g.Prefix || strings.HasPrefix(path, g.Prefix) && path[len(g.Prefix)] == '/'
+}
+
+// api reports whether an address is one of the API's. One that could be read in
+// two ways is not ours, and so it is gated.
+func (g *Gate) api(u *url.URL) bool {
+	n := len(g.APIPrefix)
+	return g.API != nil && len(u.Path) >= n && strings.EqualFold(u.Path[:n], g.APIPrefix) && (len(u.Path) == n || u.Path[n] == '/') &&
+		intake.Canonical(u.EscapedPath(), u.Path)
 }

@@ -222,7 +222,9 @@ func (h *head) keep(hd http.Header, sets []jar.Set) bool {
 			h.g.Flow.Sessions.SetHandle(hd, &h.v.site.Gate, s, h.v.call.Secure)
 		}
 	}
-	h.v.site.CopyDown(hd, sets)
+	if !h.v.handleless { // who carries a token keeps no cookies
+		h.v.site.CopyDown(hd, sets)
+	}
 	return true
 }
 

@@ -123,7 +123,7 @@ func (g *Gate) decide(v *visit) decision {
 	switch e := g.denied(v); {
 	case e != nil:
 		return decision{reason: event.Denied, entry: e}
-	case g.own(v.in.URL.Path) || g.own(v.r.URL.Path):
+	case g.own(v.in.URL.Path) || g.own(v.r.URL.Path) || g.api(v.in.URL) || g.api(v.r.URL):
 		return decision{reason: event.OwnRoute}
 	case g.FirstFactor && v.in.FirstFactor != "" && g.public(v) == nil:
 		return decision{reason: event.Pending}

@@ -22,6 +22,14 @@ func (g *Gate) portal(v *visit) event.Reason {
 	return event.OK
 }
 
+// callAPI hands a request to the API. Its address may hold tokens.
+func (g *Gate) callAPI(v *visit) event.Reason {
+	v.in.Server.NoLog()
+	g.announce(v)
+	g.API(v.w, v.site, g.asking(v))
+	return event.OK
+}
+
 // attempt runs a login and writes what came of it.
 func (g *Gate) attempt(v *visit, rules login.Rules) (event.Reason, error) {
 	out, err := g.Flow.Login(v.r.Context(), v.site, g.asking(v), rules, v.form)

@@ -34,6 +34,9 @@ type visit struct {
 	bearer             bearerState
 	handleless, proven bool
 
+	// api: the request is one of the API's.
+	api bool
+
 	target login.Request
 	form   *intake.Form
 	query  url.Values
@@ -58,6 +61,9 @@ func (g *Gate) visit(w http.ResponseWriter, r *http.Request, in Input, next upst
 	v.target = target(r)
 	dropQuery(r.URL, g.CredentialQuery)
 
+	if v.api = g.api(in.URL) || g.api(r.URL); v.api {
+		return v, "" // it brings tokens of its own, and no cookie counts
+	}
 	var err error
 	v.call.Session, v.call.State, err = g.Flow.Sessions.Load(r.Context(), &v.site.Gate, r, v.call.Secure)
 	if err != nil {
@@ -66,7 +72,9 @@ func (g *Gate) visit(w http.ResponseWriter, r *http.Request, in Input, next upst
 	if g.FirstFactor && v.call.State == session.Live && v.call.Session.Level != session.Anonymous && v.call.Session.User != in.FirstFactor {
 		v.call.Session, v.call.State = nil, session.NoHandle // somebody else has this browser now
 	}
-	if v.site.Bearer.On() {
+	if done, reason := g.accessToken(v); reason != "" {
+		return v, reason
+	} else if !done && v.site.Bearer.On() {
 		if reason := g.bearer(v); reason != "" {
 			return v, reason
 		}

@@ -1,6 +1,7 @@
 package loginradius
 
 import (
+	"context"
 	"errors"
 	"time"
 
@@ -64,7 +65,7 @@ func (a *API) settings(v *visit) (any, *problem) {
 	if err != nil {
 		return nil, broken(err)
 	}
-	return page.SMSFactors(s.Number, s.Verified, nil), nil
+	return page.SMSFactors(s.Number, s.Number != "", nil), nil
 }
 
 // changeNumber sends a code to another number.
@@ -73,11 +74,10 @@ func (a *API) changeNumber(v *visit) (any, *problem) {
 	if number == "" {
 		return nil, fail(1076, event.BadNumber)
 	}
-	template, p := a.template(v)
-	if p != nil {
+	if p := a.template(v); p != nil {
 		return nil, p
 	}
-	s, sending, err := a.Flow.ChangeNumber(v.c.R.Context(), v.g, v.c, number, template)
+	s, sending, err := a.Flow.ChangeNumber(v.c.R.Context(), v.g, v.c, number)
 	return a.sent(v, s, sending, err)
 }
 
@@ -146,11 +146,10 @@ func listed(list []string, reason event.Reason, err error) (any, *problem) {
 
 // stepUp sends a code to prove the second factor once more.
 func (a *API) stepUp(v *visit) (any, *problem) {
-	template, p := a.template(v)
-	if p != nil {
+	if p := a.template(v); p != nil {
 		return nil, p
 	}
-	s, sending, err := a.Flow.Confirm(v.c.R.Context(), v.g, v.c, template)
+	s, sending, err := a.Flow.Confirm(v.c.R.Context(), v.g, v.c)
 	text, p := a.sent(v, s, sending, err)
 	if p != nil {
 		return nil, p
@@ -163,7 +162,7 @@ func (a *API) stepUp(v *visit) (any, *problem) {
 	return struct {
 		page.Factors
 		ExpireIn string
-	}{page.SMSFactors(set.Number, set.Verified, sms), page.Time(time.Now().Add(a.Flow.Codes.Lifetime))}, nil
+	}{page.SMSFactors(set.Number, set.Number != "", sms), page.Time(time.Now().Add(a.Flow.Codes.Lifetime))}, nil
 }
 
 func (a *API) stepUpByOTP(v *visit) (any, *problem) {
@@ -172,7 +171,7 @@ func (a *API) stepUpByOTP(v *visit) (any, *problem) {
 		return nil, fail(1192, event.MalformedCode)
 	}
 	res, err := a.Flow.Confirmed(v.c.R.Context(), v.g, v.c, otp)
-	return a.steppedUp(v, v.proven(res, err))
+	return a.steppedUp(v, bySecond, v.proven(res, err))
 }
 
 func (a *API) stepUpByCode(v *visit) (any, *problem) {
@@ -181,23 +180,48 @@ func (a *API) stepUpByCode(v *visit) (any, *problem) {
 		return nil, fail(1192, event.MalformedCode)
 	}
 	res, err := a.Flow.Recover(v.c.R.Context(), v.g, v.c, code)
-	return a.steppedUp(v, v.proven(res, err))
+	return a.steppedUp(v, bySecond, v.proven(res, err))
 }
 
+// stepUpByPassword is the first factor once more. Its proof is none of the second:
+// servers check it by another call.
 func (a *API) stepUpByPassword(v *visit) (any, *problem) {
-	return nil, fail(unauthorized, event.Denied)
+	password := v.field("password")
+	if !plausible(password, maxPassword) {
+		return nil, fail(badBody, event.Ambiguous)
+	}
+	v.c.ClientIP = a.address(v)
+	right, p := a.count(v, v.c.Session.User)
+	if p != nil {
+		return nil, p
+	}
+	reason, err := a.Flow.Password(v.c.R.Context(), v.g, v.c, flow.SignIn{Rules: a.Rules, Page: a.LoginPage, Password: password})
+	switch {
+	case err != nil:
+		return nil, broken(err)
+	case reason != event.OK:
+		return nil, refused(reason)
+	}
+	right(context.WithoutCancel(v.c.R.Context()))
+	return a.steppedUp(v, byPassword, nil)
 }
 
 // stepUpLife is how long the proof of a step-up can be shown.
 const stepUpLife = 10 * time.Minute
 
+// What a step-up has proven; keys have no blanks.
+const (
+	bySecond   = " 2fa"
+	byPassword = " password"
+)
+
 // steppedUp gives out the proof of a step-up.
-func (a *API) steppedUp(v *visit, p *problem) (any, *problem) {
+func (a *API) steppedUp(v *visit, how string, p *problem) (any, *problem) {
 	if p != nil {
 		return nil, p
 	}
 	token := newUUID()
-	if err := a.Flow.Sessions.Note(v.c.R.Context(), &v.g.Gate, v.c.Session, session.StepUp, v.client.Key, token, stepUpLife); err != nil {
+	if err := a.Flow.Sessions.Note(v.c.R.Context(), &v.g.Gate, v.c.Session, session.StepUp, v.client.Key+how, token, stepUpLife); err != nil {
 		return nil, broken(err)
 	}
 	return struct{ SecondFactorValidationToken, ExpireIn string }{token, page.Time(time.Now().Add(stepUpLife))}, nil

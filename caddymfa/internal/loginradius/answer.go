@@ -77,6 +77,9 @@ func (a *API) loggedIn(v *visit, s *session.Session) (any, *problem) {
 		return nil, p
 	}
 	v.c.Session = s
+	if err := a.Flow.Remember(v.c.R.Context(), v.g.App, s.User); err != nil { // the profile tells the UID
+		return nil, broken(err)
+	}
 	if v.c.R.Header.Get("Sec-Fetch-Site") == "same-origin" {
 		a.Flow.Sessions.SetHandle(v.w.Header(), &v.g.Gate, s, v.c.Secure)
 	}

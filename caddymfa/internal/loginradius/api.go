@@ -45,8 +45,6 @@ type visit struct {
 	token string
 	// uid is the part of the path that names a user.
 	uid string
-	// renamed: the session has another version now, which a browser's handle may tell.
-	renewed *session.Session
 }
 
 // need is what a call must come with.
@@ -94,11 +92,12 @@ var calls = map[string]map[string]call{
 	"/auth/account/reauth/2fa/backupcode": {http.MethodPut: {access, (*API).stepUpByCode}},
 	"/auth/account/reauth/password":       {http.MethodPut: {access, (*API).stepUpByPassword}},
 
-	"/manage/account/access_token/refresh": {http.MethodGet: {secret, (*API).refresh}},
-	"/manage/account/2fa/authenticator":    {http.MethodDelete: {secret, (*API).resetUser}},
-	"/manage/account/2fa/backupcode":       {http.MethodGet: {secret, (*API).codesOfUser}},
-	"/manage/account/2fa/backupcode/reset": {http.MethodGet: {secret, (*API).newCodesOfUser}},
-	"/manage/account/{uid}/reauth/2fa":     {http.MethodPost: {secret, (*API).stepUpDone}},
+	"/manage/account/access_token/refresh":  {http.MethodGet: {secret, (*API).refresh}},
+	"/manage/account/2fa/authenticator":     {http.MethodDelete: {secret, (*API).resetUser}},
+	"/manage/account/2fa/backupcode":        {http.MethodGet: {secret, (*API).codesOfUser}},
+	"/manage/account/2fa/backupcode/reset":  {http.MethodGet: {secret, (*API).newCodesOfUser}},
+	"/manage/account/{uid}/reauth/2fa":      {http.MethodPost: {secret, (*API).secondDone}},
+	"/manage/account/{uid}/reauth/password": {http.MethodPost: {secret, (*API).passwordDone}},
 }
 
 // find finds the calls of a path, without case and without a trailing slash, and
@@ -108,10 +107,10 @@ func find(path string) (methods map[string]call, pattern, uid string) {
 	if methods, ok := calls[path]; ok {
 		return methods, path, ""
 	}
-	const before, behind = "/manage/account/", "/reauth/2fa"
+	const before = "/manage/account/"
 	if inner, ok := strings.CutPrefix(path, before); ok {
-		if uid, ok := strings.CutSuffix(inner, behind); ok && uid != "" && !strings.Contains(uid, "/") {
-			pattern := before + "{uid}" + behind
+		if uid, behind, ok := strings.Cut(inner, "/"); ok && uid != "" {
+			pattern := before + "{uid}/" + behind
 			return calls[pattern], pattern, uid
 		}
 	}

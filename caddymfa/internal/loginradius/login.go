@@ -34,8 +34,7 @@ func (a *API) signIn(v *visit) (any, *problem) {
 		}
 		return nil, fail(1130, event.NoForm)
 	}
-	template, p := a.template(v)
-	if p != nil {
+	if p := a.template(v); p != nil {
 		return nil, p
 	}
 	v.c.ClientIP = a.address(v)
@@ -56,7 +55,7 @@ func (a *API) signIn(v *visit) (any, *problem) {
 	case out.Reason == event.OK && s != nil && s.Level == session.Verified:
 		return a.loggedIn(v, s)
 	case out.Reason == event.Pending && s != nil:
-		return a.owed(v, s, template)
+		return a.owed(v, s)
 	case out.Reason == event.OK || out.Reason == event.Pending:
 		return nil, refused(event.NoVerdict)
 	case out.Reason == event.LockedOut, out.Reason == event.Disabled:
@@ -69,14 +68,14 @@ func (a *API) signIn(v *visit) (any, *problem) {
 
 // owed answers a login that needs the second factor. Where the first one alone
 // sends no text (HTTP Basic), this call is the wish for it.
-func (a *API) owed(v *visit, s *session.Session, template string) (any, *problem) {
+func (a *API) owed(v *visit, s *session.Session) (any, *problem) {
 	v.c.Session, v.c.State = s, session.Live
 	st, err := a.Flow.Challenge(s)
 	if err != nil {
 		return nil, broken(err)
 	}
 	if st.Number != "" && st.Sends == 0 {
-		if s, _, err = a.Flow.Resend(v.c.R.Context(), v.g, v.c, template); err != nil {
+		if s, _, err = a.Flow.Resend(v.c.R.Context(), v.g, v.c); err != nil {
 			return nil, broken(err)
 		}
 		v.c.Session = s
@@ -113,15 +112,16 @@ func (v *visit) identifier() (name, word string, p *problem) {
 
 // template is the name of the text's template, "" for the default. One that is
 // not there is refused before anything is counted or sent.
-func (a *API) template(v *visit) (string, *problem) {
+func (a *API) template(v *visit) *problem {
 	name := v.param("smstemplate2fa")
 	if name == "" {
 		name = v.param("smstemplate") // the widget's word for it
 	}
 	if !a.Flow.HasTemplate(name) {
-		return "", fail(badParameter, event.Denied)
+		return fail(badParameter, event.UnknownText)
 	}
-	return name, nil
+	v.c.Template = name
+	return nil
 }
 
 // count counts a password before it is tried.
@@ -146,8 +146,7 @@ func (a *API) setNumber(v *visit) (any, *problem) {
 	if number == "" {
 		return nil, fail(1076, event.BadNumber)
 	}
-	template, p := a.template(v)
-	if p != nil {
+	if p := a.template(v); p != nil {
 		return nil, p
 	}
 	st, err := a.Flow.Challenge(v.c.Session)
@@ -155,9 +154,9 @@ func (a *API) setNumber(v *visit) (any, *problem) {
 		return nil, broken(err)
 	}
 	if st.Number != "" && number == page.Masked(st.Number) {
-		return a.textAgain(v, template)
+		return a.textAgain(v)
 	}
-	s, sending, err := a.Flow.SetNumber(v.c.R.Context(), v.g, v.c, number, template)
+	s, sending, err := a.Flow.SetNumber(v.c.R.Context(), v.g, v.c, number)
 	if err == nil && sending.Reason == event.Denied {
 		return nil, fail(1250, event.Denied)
 	}
@@ -165,8 +164,7 @@ func (a *API) setNumber(v *visit) (any, *problem) {
 }
 
 func (a *API) resend(v *visit) (any, *problem) {
-	template, p := a.template(v)
-	if p != nil {
+	if p := a.template(v); p != nil {
 		return nil, p
 	}
 	st, err := a.Flow.Challenge(v.c.Session)
@@ -176,11 +174,11 @@ func (a *API) resend(v *visit) (any, *problem) {
 	if st.Number == "" {
 		return nil, fail(1101, event.NoNumber)
 	}
-	return a.textAgain(v, template)
+	return a.textAgain(v)
 }
 
-func (a *API) textAgain(v *visit, template string) (any, *problem) {
-	s, sending, err := a.Flow.Resend(v.c.R.Context(), v.g, v.c, template)
+func (a *API) textAgain(v *visit) (any, *problem) {
+	s, sending, err := a.Flow.Resend(v.c.R.Context(), v.g, v.c)
 	return a.sent(v, s, sending, err)
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"github.com/caddymfa/caddymfa/caddymfa/internal/event"
+	"github.com/caddymfa/caddymfa/caddymfa/internal/flow"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/session"
 )
 
@@ -51,7 +52,7 @@ func (a *API) resetUser(v *visit) (any, *problem) {
 	if p != nil {
 		return nil, p
 	}
-	if err := a.Flow.Reset(v.c.R.Context(), v.g.App, name, by); err != nil {
+	if err := a.Flow.Reset(v.c.R.Context(), flow.Operator{App: v.g.App, User: name, By: by}); err != nil {
 		return nil, broken(err)
 	}
 	return deleted{true}, nil
@@ -65,26 +66,33 @@ func (a *API) codesOf(v *visit, renew bool) (any, *problem) {
 	if p != nil {
 		return nil, p
 	}
-	list, reason, err := a.Flow.NewCodes(v.c.R.Context(), v.g.App, name, by, renew)
+	list, reason, err := a.Flow.NewCodes(v.c.R.Context(), flow.Operator{App: v.g.App, User: name, By: by}, renew)
 	return listed(list, reason, err)
 }
 
-// stepUpDone checks the proof of a step-up, once.
-func (a *API) stepUpDone(v *visit) (any, *problem) {
+// secondDone and passwordDone check the proof of a step-up, once.
+func (a *API) secondDone(v *visit) (any, *problem)   { return a.stepUpDone(v, bySecond) }
+func (a *API) passwordDone(v *visit) (any, *problem) { return a.stepUpDone(v, byPassword) }
+
+func (a *API) stepUpDone(v *visit, how string) (any, *problem) {
 	wrong := fail(1193, event.BadToken)
 	token, ok := uuid(v.field("secondfactorvalidationtoken"))
 	if !ok || !isUID(v.uid) {
 		return nil, wrong
 	}
-	if p := a.open(v, session.StepUp, token, wrong); p != nil {
-		return nil, p
-	}
-	if subtle.ConstantTimeCompare([]byte(a.Flow.UID(v.g.App, v.c.Session.User)), []byte(v.uid)) != 1 {
-		return nil, wrong
-	}
-	switch err := a.Flow.Sessions.Unnote(v.c.R.Context(), &v.g.Gate, session.StepUp, v.client.Key, token); {
+	s, err := a.noted(v, session.StepUp, how, token)
+	switch {
 	case errors.Is(err, session.ErrGone):
 		return nil, wrong
+	case err != nil:
+		return nil, broken(err)
+	case subtle.ConstantTimeCompare([]byte(a.Flow.UID(v.g.App, s.User)), []byte(v.uid)) != 1:
+		return nil, wrong
+	}
+	v.c.Session = s
+	switch err := a.Flow.Sessions.Unnote(v.c.R.Context(), &v.g.Gate, session.StepUp, v.client.Key+how, token); {
+	case errors.Is(err, session.ErrGone):
+		return nil, wrong // somebody else was faster
 	case err != nil:
 		return nil, broken(err)
 	}

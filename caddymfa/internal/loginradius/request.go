@@ -53,6 +53,9 @@ func broken(err error) *problem {
 
 func (p *problem) write(w http.ResponseWriter) {
 	status, e := page.NewError(p.code)
+	if p.code == page.ErrorCode(p.reason) {
+		e.Say(p.reason)
+	}
 	if p.status != 0 {
 		status = p.status
 	}
@@ -184,7 +187,7 @@ func (a *API) verified(v *visit) *problem {
 
 // open makes the session of a token the call's.
 func (a *API) open(v *visit, kind session.Kind, token string, gone *problem) *problem {
-	s, err := a.Flow.Sessions.Noted(v.c.R.Context(), &v.g.Gate, kind, v.client.Key, token)
+	s, err := a.noted(v, kind, "", token)
 	switch {
 	case errors.Is(err, session.ErrGone):
 		return gone
@@ -193,4 +196,9 @@ func (a *API) open(v *visit, kind session.Kind, token string, gone *problem) *pr
 	}
 	v.c.Session, v.c.State = s, session.Live
 	return nil
+}
+
+// noted finds the session of a token that this client was given.
+func (a *API) noted(v *visit, kind session.Kind, what, token string) (*session.Session, error) {
+	return a.Flow.Sessions.Noted(v.c.R.Context(), &v.g.Gate, kind, v.client.Key+what, token)
 }

@@ -42,6 +42,7 @@ var problems = map[int]problem{
 	1103:          {403, "Two factor authentication token is invalid"},
 	1104:          {403, "Two factor authentication token has expired"},
 	1105:          {403, "At least one verification code is required"},
+	1106:          {403, "This phone number is already registered"},
 	1121:          {403, "This is not valid request for removing two factor authentication"},
 	1123:          {403, "You have reached a limit for sending SMS"},
 	1127:          {403, "Two factor authentication backup code is already generated"},
@@ -72,10 +73,15 @@ var codes = map[event.Reason]int{
 	event.CountryLimit: 1123, event.AppLimit: 1123, event.Unanswered: 1123,
 	event.StoreDown: 950, event.NoAnswer: 950, event.Unreadable: 950, event.NoVerdict: 950, event.NoUser: 950,
 	event.NoNumber: 1101, event.Denied: 1143, event.WrongPassword: 966,
+	event.ProofNeeded: 1143, event.Required: 1121, event.CodesExist: 1127, event.WrongRecovery: 1129, event.NumberKnown: 1106,
+	event.UnknownText: 908,
 }
 
 // own are messages that say more than LoginRadius' do.
-var own = map[event.Reason]string{event.Anonymous: "Sign in first", event.TooManyVisitors: "Too many requests"}
+var own = map[event.Reason]string{
+	event.Anonymous: "Sign in first", event.TooManyVisitors: "Too many requests",
+	event.ProofNeeded: "Prove the second factor again first",
+}
 
 // ErrorCode is LoginRadius' number for a reason: 971, an invalid request, for what it
 // has no number for.
@@ -110,13 +116,18 @@ func NewError(code int) (status int, e Error) {
 	return p.status, Error{Description: p.message, ErrorCode: code, Message: p.message}
 }
 
+// Say adds what the reason says more than the number does.
+func (e *Error) Say(reason event.Reason) {
+	if text := own[reason]; text != "" {
+		e.Description, e.Message = text, text
+	}
+}
+
 // WriteError writes a refusal for a program, in LoginRadius' shape with the
 // reason beside it.
 func WriteError(w http.ResponseWriter, status int, reason event.Reason) {
 	_, e := NewError(ErrorCode(reason))
-	if text := own[reason]; text != "" {
-		e.Description, e.Message = text, text
-	}
+	e.Say(reason)
 	e.Reason = reason
 	WriteJSON(w, status, e)
 }
