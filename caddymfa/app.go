@@ -30,6 +30,7 @@ import (
 	"github.com/caddymfa/caddymfa/caddymfa/internal/flow"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/keyring"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/limit"
+	"github.com/caddymfa/caddymfa/caddymfa/internal/loginradius"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/page"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/phone"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/session"
@@ -74,6 +75,9 @@ type App struct {
 	// Limits bound texts and wrong codes.
 	Limits *LimitsConfig `json:"limits,omitempty"`
 
+	// API turns on LoginRadius' API for programs.
+	API *APIConfig `json:"api,omitempty"`
+
 	ctx    caddy.Context
 	log    *zap.Logger
 	flow   *flow.Flow
@@ -83,6 +87,8 @@ type App struct {
 	held   []string                  // keys of the pool that this configuration holds
 	codes  challenge.Rules
 	phones phone.Policy
+
+	clients []*loginradius.Client
 }
 
 // CodeConfig says how codes are.
@@ -149,6 +155,9 @@ var pool = caddy.NewUsagePool()
 func (a *App) Provision(ctx caddy.Context) error {
 	a.ctx, a.log, a.apps = ctx, ctx.Logger(), new(atomic.Pointer[[]string])
 	if err := a.provisionCodes(); err != nil {
+		return err
+	}
+	if err := a.provisionAPI(); err != nil {
 		return err
 	}
 	st, opener, err := a.provisionStore(ctx)

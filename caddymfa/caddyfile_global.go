@@ -50,6 +50,13 @@ func parseGlobal(d *caddyfile.Dispenser, existing any) (any, error) {
 //			wrong <n>
 //			lock  <duration>
 //		}
+//		api {
+//			key          <key>
+//			secret       <secret>
+//			prefix       <path>
+//			allow_origin <origin>...
+//			logins       <n> <duration>
+//		}
 //	}
 func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next()
@@ -59,7 +66,7 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	seen := map[string]bool{}
 	for nest := d.Nesting(); d.NextBlock(nest); {
 		name := d.Val()
-		if seen[name] && name != "sms" && name != "directory" && name != "template" {
+		if seen[name] && name != "sms" && name != "directory" && name != "template" && name != "api" {
 			return d.Errf("%s is there twice: the first would be lost", name)
 		}
 		seen[name] = true
@@ -91,9 +98,9 @@ func (a *App) word(d *caddyfile.Dispenser, name string) error {
 	case "limits":
 		return a.limits(d)
 	case "api":
-		return d.Err("api (LoginRadius' API) is not in this version: remove the block, and do not rely on it")
+		return a.api(d)
 	}
-	return d.Errf("%q is no setting of the global option mfa: it would have been without effect; the settings are secret, store, sms, countries, template, directory, code, resend, limits", name)
+	return d.Errf("%q is no setting of the global option mfa: it would have been without effect; the settings are secret, store, sms, countries, template, directory, code, resend, limits, api", name)
 }
 
 // guest reads a module by the name after the word.

@@ -179,6 +179,9 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	}
 	p := &portal.Portal{Flow: app.flow, Pages: app.pages, Prefix: g.Prefix, Login: g.LoginURL(), Regions: app.phones.Countries}
 	g.Portal = p.Serve
+	if err := h.provisionAPI(g, app); err != nil {
+		return err
+	}
 	h.gate, h.placing, h.placed = g, new(sync.Mutex), new(atomic.Pointer[placed])
 	return nil
 }

@@ -302,15 +302,15 @@ func (c *Counter) Visitor(ctx context.Context, network string) error {
 }
 
 // passwordsPerUser bounds wrong passwords that programs try for one user.
-var passwordsPerUser = Rate{10, 15 * time.Minute}
+var passwordsPerUser = Rate{N: 10, Window: 15 * time.Minute}
 
 // Login counts a password that a program wants tried: against perNetwork for the
 // program's client, named by who, and against the wrong ones for the user. Both
 // before it is compared, so that a key that anybody may read is no way to guess.
 // right takes the user's count back: the password was right.
 func (c *Counter) Login(ctx context.Context, who, network string, perNetwork Rate, app, user string) (right func(context.Context), err error) {
-	mine := count{c.key("login-user", app, user), passwordsPerUser, event.UserLogins}
-	if _, err = c.take(ctx, []count{{c.key("login", who, network), perNetwork, event.ClientLogins}, mine}); err != nil {
+	mine := count{key: c.key("login-user", app, user), rate: passwordsPerUser, reason: event.UserLogins}
+	if _, err = c.take(ctx, []count{{key: c.key("login", who, network), rate: perNetwork, reason: event.ClientLogins}, mine}); err != nil {
 		return nil, err
 	}
 	return func(ctx context.Context) { _, _ = c.store.Add(ctx, mine.key, -1, mine.rate.Window) }, nil
