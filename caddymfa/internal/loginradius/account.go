@@ -74,7 +74,11 @@ func (a *API) changeNumber(v *visit) (any, *problem) {
 	if number == "" {
 		return nil, fail(1076, event.BadNumber)
 	}
-	if p := a.template(v); p != nil {
+	name := v.param("smstemplate2fa")
+	if name == "" {
+		name = v.param("smstemplate") // LoginRadius' widget calls it so here
+	}
+	if p := a.template(v, name); p != nil {
 		return nil, p
 	}
 	s, sending, err := a.Flow.ChangeNumber(v.c.R.Context(), v.g, v.c, number)
@@ -146,7 +150,7 @@ func listed(list []string, reason event.Reason, err error) (any, *problem) {
 
 // stepUp sends a code to prove the second factor once more.
 func (a *API) stepUp(v *visit) (any, *problem) {
-	if p := a.template(v); p != nil {
+	if p := a.template(v, v.param("smstemplate2fa")); p != nil {
 		return nil, p
 	}
 	s, sending, err := a.Flow.Confirm(v.c.R.Context(), v.g, v.c)

@@ -34,7 +34,7 @@ func (a *API) signIn(v *visit) (any, *problem) {
 		}
 		return nil, fail(1130, event.NoForm)
 	}
-	if p := a.template(v); p != nil {
+	if p := a.template(v, v.param("smstemplate2fa")); p != nil {
 		return nil, p
 	}
 	v.c.ClientIP = a.address(v)
@@ -110,13 +110,9 @@ func (v *visit) identifier() (name, word string, p *problem) {
 	return name, word, nil
 }
 
-// template is the name of the text's template, "" for the default. One that is
+// template takes the name of the text's template, "" for the default. One that is
 // not there is refused before anything is counted or sent.
-func (a *API) template(v *visit) *problem {
-	name := v.param("smstemplate2fa")
-	if name == "" {
-		name = v.param("smstemplate") // the widget's word for it
-	}
+func (a *API) template(v *visit, name string) *problem {
 	if !a.Flow.HasTemplate(name) {
 		return fail(badParameter, event.UnknownText)
 	}
@@ -146,7 +142,7 @@ func (a *API) setNumber(v *visit) (any, *problem) {
 	if number == "" {
 		return nil, fail(1076, event.BadNumber)
 	}
-	if p := a.template(v); p != nil {
+	if p := a.template(v, v.param("smstemplate2fa")); p != nil {
 		return nil, p
 	}
 	st, err := a.Flow.Challenge(v.c.Session)
@@ -164,7 +160,7 @@ func (a *API) setNumber(v *visit) (any, *problem) {
 }
 
 func (a *API) resend(v *visit) (any, *problem) {
-	if p := a.template(v); p != nil {
+	if p := a.template(v, v.param("smstemplate2fa")); p != nil {
 		return nil, p
 	}
 	st, err := a.Flow.Challenge(v.c.Session)
