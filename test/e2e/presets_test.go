@@ -1,7 +1,9 @@
 package e2e
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
 	"fmt"
 	"html"
 	"io"
@@ -53,6 +55,8 @@ type subject struct {
 	// strictest of the usual policies that it can live with.
 	chromium bool
 	policy   string
+	// apiName is alice's name for the API, where it is another.
+	apiName string
 	// directory: users cannot enrol themselves.
 	directory bool
 	// single: one password, no users.
@@ -185,6 +189,9 @@ func (s *subject) run(t *testing.T) {
 	if !s.directory && !s.single {
 		part("names, enrolling", block+"\nenroll self", func(t *testing.T, g *gate) { s.names(t, g, true) })
 	}
+	t.Run("by the API", func(t *testing.T) {
+		s.byAPI(t, startGate(t, port, upstream, block, fmt.Sprintf("api {\n\t\t\tkey %s\n\t\t}", apiKey)))
+	})
 	if s.chromium {
 		part("in Chromium", block, func(t *testing.T, g *gate) { (&app{name: s.app}).inChromium(t, g, upstream) })
 		t.Run("in Chromium under a policy", func(t *testing.T) {
@@ -247,6 +254,50 @@ func (s *subject) shown(b *browser) string {
 		b.t.Fatalf("%s names nobody:\n%.3000s", s.page, b.body)
 	}
 	return strings.ToLower(m[1])
+}
+
+// byAPI signs in without the application's page: the gate fills its form in. An
+// application that knows its users by cookies is open to the access token.
+func (s *subject) byAPI(t *testing.T, g *gate) {
+	t.Helper()
+	call := func(method, path, body string, want int, into any) {
+		t.Helper()
+		b := g.browser(t).do(method, "/identity/v2/auth/login/2fa"+path, "application/json", body, "Accept", "application/json")
+		if b.page.StatusCode != want {
+			t.Fatalf("%s %s: %d %s", method, path, b.page.StatusCode, b.body)
+		}
+		if err := json.Unmarshal([]byte(b.body), into); err != nil {
+			t.Fatal(err)
+		}
+	}
+	login := func(password string) string {
+		return fmt.Sprintf(`{"username":%q,"password":%q}`, cmp.Or(s.apiName, "alice"), password)
+	}
+	var failed struct{ ErrorCode int }
+	if call("POST", "?apikey="+apiKey, login("wrong"), 401, &failed); failed.ErrorCode != 966 || g.phones.count() != 0 {
+		t.Fatalf("a wrong password: %+v, %d texts", failed, g.phones.count())
+	}
+	var owed struct {
+		SecondFactorAuthentication struct{ SecondFactorAuthenticationToken string }
+	}
+	call("POST", "?apikey="+apiKey, login(alicePassword), 200, &owed)
+	var done struct {
+		Profile struct{ UserName string }
+		Token   string `json:"access_token"`
+	}
+	call("PUT", "/verification/otp?apikey="+apiKey+"&secondfactorauthenticationtoken="+owed.SecondFactorAuthentication.SecondFactorAuthenticationToken,
+		`{"otp":"`+g.phones.last(t, alicePhone)+`"}`, 200, &done)
+	if s.ask != nil {
+		return // it goes by tokens of its own, or a page is none
+	}
+	b := g.browser(t).get(s.page, "Authorization", "Bearer "+done.Token)
+	b.mustHave(s.marker)
+	if s.who != nil {
+		if m := s.who.FindStringSubmatch(b.body); m == nil || strings.ToLower(m[1]) != "alice" {
+			t.Fatalf("the page is of %q", m)
+		}
+	}
+	g.browser(t).get(s.page).mustNotHave(s.marker)
 }
 
 var signedInAs = regexp.MustCompile(`Signed in as <strong><bdi>([^<]+)<`)
