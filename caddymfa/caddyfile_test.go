@@ -92,13 +92,30 @@ func TestErrors(t *testing.T) {
 		"a named template's text":      {global("sms console\ncountries GB\ntemplate other {\nen \"no code\"\n}"), "template other"},
 		"long life of a code":          {global("sms console\ncountries GB\ncode {\nlifetime 11m\n}"), "10m"},
 		"short codes":                  {global("sms console\ncountries GB\ncode {\nlength 4\n}"), "6 to 10"},
-		"api":                          {global("sms console\napi {\n}"), "not in this version"},
 		"a directory of another kind":  {global("sms console\ndirectory sql x"), "file, http, ldap"},
 		"ldap without a base":          {global("sms console\ncountries GB\ndirectory ldap ldaps://x"), "base is missing"},
 		"ldap in clear text":           {global("sms console\ncountries GB\ndirectory ldap ldap://x.test {\nbase dc=x\nbind_dn cn=x\nbind_password y\n}"), "clear text"},
 		"ldap twice the same":          {global("sms console\ncountries GB\ndirectory ldap ldaps://x {\nbase dc=x\nbase dc=y\n}"), "twice"},
 		"http without the user":        {global("sms console\ncountries GB\ndirectory http https://x.test/"), "{user}"},
 		"http with another word":       {global("sms console\ncountries GB\ndirectory http https://x.test/{user} {\nmethod POST\n}"), "no setting"},
+		"api without a key":            {global("sms console\ncountries GB\napi {\nsecret 0123456789abcdef\n}"), "key is missing"},
+		"api with a short key":         {global("sms console\ncountries GB\napi {\nkey short\n}"), "8 to 256"},
+		"api with a short secret":      {global("sms console\ncountries GB\napi {\nkey 01234567\nsecret 01234567\n}"), "16 to 256"},
+		"api with a blank in a key":    {global("sms console\ncountries GB\napi {\nkey \"0123 4567\"\n}"), "without blanks"},
+		"api: secret is the key":       {global("sms console\ncountries GB\napi {\nkey 0123456789abcdef\nsecret 0123456789abcdef\n}"), "is no secret"},
+		"api: two clients, one key":    {global("sms console\ncountries GB\napi {\nkey 01234567\n}\napi {\nkey 01234567\n}"), "the key of another"},
+		"api: two prefixes":            {global("sms console\ncountries GB\napi {\nkey 01234567\nprefix /a\n}\napi {\nkey 01234568\nprefix /b\n}"), "below the same one"},
+		"api: strange prefix":          {global("sms console\ncountries GB\napi {\nkey 01234567\nprefix /a/../b\n}"), "prefix"},
+		"api: origin with a path":      {global("sms console\ncountries GB\napi {\nkey 01234567\nallow_origin https://x.example/a\n}"), "scheme and host"},
+		"api: any origin":              {global("sms console\ncountries GB\napi {\nkey 01234567\nallow_origin *\n}"), "scheme and host"},
+		"api: no rate":                 {global("sms console\ncountries GB\napi {\nkey 01234567\nlogins 20\n}"), "number and a duration"},
+		"api: unknown word":            {global("sms console\ncountries GB\napi {\nkee 01234567\n}"), "no setting of api"},
+		"api: a word twice":            {global("sms console\ncountries GB\napi {\nkey 01234567\nkey 01234568\n}"), "twice"},
+		"api: missing secret file":     {global("sms console\ncountries GB\napi {\nkey 01234567\nsecret {file./no/such/file}\n}"), "secret of client 1"},
+		"api over our own routes":      {strings.Replace(globalBlock, "countries GB", "countries GB\n\t\tapi {\n\t\t\tkey 01234567\n\t\t\tprefix /mfa/api\n\t\t}", 1) + ":9999 {\nmfa {\napp x\n" + ok + "}\n}\n", "lies within the other"},
+		"fill without password":        {site("login {\npath /l\nuser constant x\nsuccess cookie x\nfill a b\n}"), "fill without password"},
+		"fill elsewhere":               {site("login {\npath /l\nuser constant x\npassword form p\nsuccess cookie x\nfill /m a b\n}"), "no path of this login"},
+		"fill without a value":         {site("login {\npath /l\nuser constant x\npassword form p\nsuccess cookie x\nfill a\n}"), "names with their values"},
 		"twice a word":                 {global("sms console\ncountries GB\ncountries DE"), "twice"},
 		"I1 missing directory":         {global("sms console\ncountries GB\ndirectory file /no/such/file"), "no such file"},
 		"no login":                     {site("app x"), "nobody could ever sign in"},
@@ -312,8 +329,8 @@ func pathsOf(h *Handler) []string {
 
 func TestSecretsStayPlaceholders(t *testing.T) {
 	t.Setenv("MFA_TEST_SECRET", "a secret value of more than 32 bytes, never shown")
-	got, err := adapt("{\n\tmfa {\n\t\tsecret {env.MFA_TEST_SECRET}\n\t\tsms twilio {\n\t\t\tauth_token {env.MFA_TEST_SECRET}\n\t\t}\n\t}\n}\n")
-	if err != nil || strings.Contains(got, "never shown") || strings.Count(got, "{env.MFA_TEST_SECRET}") != 2 {
+	got, err := adapt("{\n\tmfa {\n\t\tsecret {env.MFA_TEST_SECRET}\n\t\tsms twilio {\n\t\t\tauth_token {env.MFA_TEST_SECRET}\n\t\t}\n\t\tapi {\n\t\t\tkey {env.MFA_TEST_SECRET}\n\t\t\tsecret {env.MFA_TEST_SECRET}\n\t\t}\n\t}\n}\n")
+	if err != nil || strings.Contains(got, "never shown") || strings.Count(got, "{env.MFA_TEST_SECRET}") != 4 {
 		t.Fatalf("%v\n%s", err, got)
 	}
 }

@@ -408,7 +408,7 @@ var subjects = []*subject{
 	{
 		preset: "pocketbase", app: "pocketbase", heavy: true, chromium: true, policy: "script-src 'self' 'unsafe-inline'; object-src 'none'", loginPage: "/_/",
 		apiName: "alice@example.test",
-		page: "/_/", marker: `"record":{`, who: regexp.MustCompile(`"email":"([^"@]+)@example.test"`),
+		page:    "/_/", marker: `"record":{`, who: regexp.MustCompile(`"email":"([^"@]+)@example.test"`),
 		login: func(b *browser, user, password string) { pocketBase("_superusers").try(b, user, password) },
 		again: func(b *browser, user, password string) { pocketBase("_superusers").try(b, user, password) },
 		ask: func(b *browser) {
