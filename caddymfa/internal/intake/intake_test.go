@@ -296,3 +296,39 @@ func TestLongFieldsPassAndAreNotRead(t *testing.T) {
 		t.Errorf("the body was not put back: %d bytes, %v", len(body), err)
 	}
 }
+
+// TestNamesWithoutCase: each is there once, whatever its case, and where it belongs.
+func TestNamesWithoutCase(t *testing.T) {
+	read := func(query, kind, body string) *Form {
+		r := httptest.NewRequest(http.MethodPut, "/x?"+query, strings.NewReader(body))
+		r.Header.Set("Content-Type", kind)
+		f, err := Read(r, Limits{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return f
+	}
+	const form, js = "application/x-www-form-urlencoded", "application/json"
+	for name, tc := range map[string]struct {
+		form   *Form
+		source Source
+		value  string
+		state  State
+	}{
+		"query":           {read("Api_Key=x", js, "{}"), Query, "x", Exact},
+		"not in the body": {read("api_key=x", js, "{}"), Body, "", Absent},
+		"form":            {read("", form, "API_KEY=x"), Body, "x", Exact},
+		"form, as query":  {read("", form, "API_KEY=x"), Query, "", Absent},
+		"json":            {read("", js, `{"Api_key":"x"}`), Body, "x", Exact},
+		"json, as query":  {read("", js, `{"Api_key":"x"}`), Query, "", Absent},
+		"json number":     {read("", js, `{"api_key":12}`), Body, "12", Exact},
+		"json null":       {read("", js, `{"api_key":null}`), Body, "", Absent},
+		"json array":      {read("", js, `{"api_key":["x"]}`), Body, "", Ambiguous},
+		"twice":           {read("api_key=x&API_KEY=x", js, "{}"), Query, "", Ambiguous},
+		"deep":            {read("", js, `{"a":{"api_key":"x"}}`), Body, "", Absent},
+	} {
+		if value, state := tc.form.Named(tc.source, "api_key"); value != tc.value || state != tc.state {
+			t.Errorf("%s: %q %v", name, value, state)
+		}
+	}
+}

@@ -208,3 +208,39 @@ func TestPropertyRefusedTextsCostNothing(t *testing.T) {
 		_ = s.Close()
 	})
 }
+
+// TestLoginsAreCounted: per network and key, and the wrong ones per user; what is
+// refused costs nothing.
+func TestLoginsAreCounted(t *testing.T) {
+	c, per := counter(t, Limits{}), Rate{3, time.Hour}
+	login := func(who, network, user string) (func(context.Context), event.Reason) {
+		right, err := c.Login(t.Context(), who, network, per, "app", user)
+		var full *Exceeded
+		if errors.As(err, &full) {
+			return nil, full.Reason
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		return right, ""
+	}
+	for i := range 4 {
+		if _, reason := login("key", "192.0.2.1", fmt.Sprint("user", i)); (reason == event.ClientLogins) != (i == 3) {
+			t.Fatalf("login %d of a network: %q", i, reason)
+		}
+	}
+	if _, reason := login("other key", "192.0.2.1", "user9"); reason != "" {
+		t.Fatalf("another key: %q", reason)
+	}
+	for i := range 20 { // right ones
+		right, reason := login(fmt.Sprint("key", i), "192.0.2.2", "alice")
+		if reason != "" {
+			t.Fatalf("login %d: %q", i, reason)
+		}
+		right(t.Context())
+	}
+	for i := range 11 { // wrong ones, from anywhere
+		if _, reason := login(fmt.Sprint("key", i), fmt.Sprint("198.51.100.", i), "alice"); (reason == event.UserLogins) != (i == 10) {
+			t.Fatalf("wrong password %d: %q", i, reason)
+		}
+	}
+}
