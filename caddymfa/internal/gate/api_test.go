@@ -191,7 +191,37 @@ func TestAPISameOrigin(t *testing.T) {
 		}
 		c.ok("PUT", "/auth/login/2fa/verification/otp", "secondfactorauthenticationtoken="+second, `{"otp":"`+w.phones.last(t, "alice")+`"}`, "Sec-Fetch-Site", "same-origin")
 		c.in("alice")
+
+		// Bob signs in on the same page: alice's handle is over.
+		old := c.copy()
+		second = c.password("bob", "Sec-Fetch-Site", "same-origin")
+		c.in("alice")
+		c.ok("PUT", "/auth/login/2fa/verification/otp", "secondfactorauthenticationtoken="+second, `{"otp":"`+w.phones.last(t, "bob")+`"}`, "Sec-Fetch-Site", "same-origin")
+		c.in("bob")
+		old.out()
 	})
+}
+
+// TestAPIOverBasic: where HTTP Basic is the first factor, the API proves the
+// password by the probe, and the call itself is the wish for a text.
+func TestAPIOverBasic(t *testing.T) {
+	eachApp(t, guarded, func(t *testing.T, w *world) {
+		c := w.browser()
+		c.no(966, "POST", "/auth/login/2fa", "", `{"username":"alice","password":"pw-b"}`)
+		c.no(966, "POST", "/auth/login/2fa", "", `{"username":"alice:pw-a","password":"x"}`)
+		if w.phones.count() != 0 {
+			t.Fatal("a text for a wrong password")
+		}
+		c.tokens("alice")
+		if n := w.phones.count(); n != 1 {
+			t.Fatalf("%d texts", n)
+		}
+		for _, seen := range w.app.requests() {
+			if seen != "GET /probe" {
+				t.Fatalf("the application saw %s", seen)
+			}
+		}
+	}, overBasic, withAPI)
 }
 
 func TestAPITokens(t *testing.T) {

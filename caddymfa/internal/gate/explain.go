@@ -44,7 +44,11 @@ func (g *Gate) Explain(r *http.Request, in Input) []Step {
 	}
 	say("deny", "no, by none of %d entries", len(g.Deny))
 	if d.reason == event.OwnRoute {
-		say("own route", "yes: below %s", g.Prefix)
+		prefix := g.Prefix
+		if g.api(in.URL) || g.api(r.URL) {
+			prefix = g.APIPrefix + ", the API's"
+		}
+		say("own route", "yes: below %s", prefix)
 		say("outcome", "answered by the gate itself; the application does not see it")
 		return steps
 	}

@@ -81,9 +81,25 @@ func (a *API) loggedIn(v *visit, s *session.Session) (any, *problem) {
 		return nil, broken(err)
 	}
 	if v.c.R.Header.Get("Sec-Fetch-Site") == "same-origin" {
+		if p := a.replace(v); p != nil {
+			return nil, p
+		}
 		a.Flow.Sessions.SetHandle(v.w.Header(), &v.g.Gate, s, v.c.Secure)
 	}
 	return page.Login{Profile: a.profile(v, s), Tokens: t}, nil
+}
+
+// replace ends the session of the browser's old handle.
+func (a *API) replace(v *visit) *problem {
+	ctx := v.c.R.Context()
+	old, state, err := a.Flow.Sessions.Load(ctx, &v.g.Gate, v.c.R, v.c.Secure)
+	if err == nil && state == session.Live {
+		err = a.Flow.Sessions.End(ctx, old)
+	}
+	if err != nil {
+		return broken(err)
+	}
+	return nil
 }
 
 // challenge is the answer to a login that owes the code.

@@ -32,7 +32,7 @@ func (a *API) signIn(v *visit) (any, *problem) {
 		if word == "phone" {
 			return nil, fail(1074, event.NoForm)
 		}
-		return nil, fail(1130, event.NoForm)
+		return nil, refused(event.NoForm)
 	}
 	if p := a.template(v, v.param("smstemplate2fa")); p != nil {
 		return nil, p
@@ -60,8 +60,6 @@ func (a *API) signIn(v *visit) (any, *problem) {
 		return nil, refused(event.NoVerdict)
 	case out.Reason == event.LockedOut, out.Reason == event.Disabled:
 		return nil, &problem{code: 1198, reason: out.Reason, until: out.Until}
-	case out.Reason == event.NoForm:
-		return nil, fail(1130, event.NoForm)
 	}
 	return nil, refused(out.Reason)
 }

@@ -72,7 +72,7 @@ var codes = map[event.Reason]int{
 	event.UserLimit: 1123, event.NumberLimit: 1123, event.ClientLimit: 1123, event.PrefixLimit: 1123, event.Budget: 1123, event.TooManyVisitors: 1123,
 	event.CountryLimit: 1123, event.AppLimit: 1123, event.Unanswered: 1123,
 	event.StoreDown: 950, event.NoAnswer: 950, event.Unreadable: 950, event.NoVerdict: 950, event.NoUser: 950,
-	event.NoNumber: 1101, event.Denied: 1143, event.WrongPassword: 966,
+	event.NoNumber: 1101, event.NoForm: 1130, event.Denied: 1143, event.WrongPassword: 966,
 	event.ProofNeeded: 1143, event.Required: 1121, event.CodesExist: 1127, event.WrongRecovery: 1129, event.NumberKnown: 1106,
 	event.UnknownText: 908,
 }
