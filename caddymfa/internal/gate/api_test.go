@@ -71,8 +71,12 @@ func (f *form) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			http.Error(w, "where do you come from?", http.StatusBadRequest)
 			return
 		}
+		if r.PostFormValue("password") == "pw-b" {
+			r.PostForm.Set("user", "bob") // the application goes by the password, whatever the name
+		}
 		f.legacy.ServeHTTP(w, r)
 	default:
+		http.SetCookie(w, &http.Cookie{Name: "csrf", Value: "c2", Path: "/"})
 		f.legacy.ServeHTTP(w, r)
 	}
 }
@@ -239,6 +243,11 @@ func TestAPITokens(t *testing.T) {
 			}
 		}
 		c.ok("GET", "/auth/access_token", "", "", bearer(access)...)
+		for _, other := range []string{access, "Token " + access, "Basic " + access, "Bearer " + refresh} {
+			if c.get("/home", "Authorization", other); strings.Contains(c.body, marker) {
+				t.Fatalf("%s opens the application", other)
+			}
+		}
 		c.no(905, "GET", "/auth/access_token/validate", "access_token="+refresh, "", bearer(access)...)
 		c.no(1060, "GET", "/auth/access_token/validate", "", "")
 		c.no(905, "GET", "/auth/access_token/validate", "", "", "Authorization", "Basic YTpi")
@@ -581,6 +590,26 @@ func TestAttack_E4_OneWinnerByTheAPI(t *testing.T) {
 		wg.Wait()
 		if won != 1 {
 			t.Fatalf("%d refreshed", won)
+		}
+		access, _ := w.browser().tokens("alice")
+		out := c.ok("PUT", "/auth/account/reauth/password", "", `{"password":"pw-a"}`, bearer(access)...)
+		proof := `{"secondfactorvalidationtoken":"` + fmt.Sprint(out["SecondFactorValidationToken"]) + `"}`
+		uid := fmt.Sprint(c.ok("GET", "/auth/account", "", "", bearer(access)...)["Uid"])
+		won = 0
+		for range 20 {
+			wg.Go(func() {
+				d := c.copy()
+				d.call("POST", "/manage/account/"+uid+"/reauth/password", "", proof, "X-LoginRadius-ApiSecret", apiSecret)
+				mu.Lock()
+				defer mu.Unlock()
+				if d.status == http.StatusOK {
+					won++
+				}
+			})
+		}
+		wg.Wait()
+		if won != 1 {
+			t.Fatalf("%d proofs", won)
 		}
 	})
 }
