@@ -172,8 +172,13 @@ func (f *Flow) loginPage(ctx context.Context, g *Gate, c *Call, target string, c
 		if *cookies, _, err = cookies.Apply(upstream.TakeCookies(rep.Header, at.Path, time.Now()), time.Now()); err != nil {
 			return nil, nil, fmt.Errorf("login page: %w", err)
 		}
-		to, err := at.Parse(rep.Header.Get("Location"))
-		if err != nil || rep.Status < 300 || rep.Status > 399 || rep.Status == http.StatusNotModified || hop == maxHops || !g.sameHost(to) {
+		to := at
+		if rep.Status >= 300 && rep.Status <= 399 && rep.Status != http.StatusNotModified && hop < maxHops {
+			if to, err = at.Parse(rep.Header.Get("Location")); err != nil {
+				return nil, nil, fmt.Errorf("login page: %w", err)
+			}
+		}
+		if to == at || !g.sameHost(to) {
 			return at, rep, nil
 		}
 		to.Host = g.Host

@@ -413,7 +413,7 @@ func TestAPIRequests(t *testing.T) {
 				continue
 			}
 			out := c.ok("GET", "/auth/account", "fields="+url.QueryEscape(fields), "", bearer(access)...)
-			for _, name := range strings.Fields(want) {
+			for name := range strings.FieldsSeq(want) {
 				if _, ok := out[name]; !ok && name != "none" {
 					t.Fatalf("%s: %s", fields, c.body)
 				}

@@ -215,8 +215,7 @@ func TestLoginsAreCounted(t *testing.T) {
 	c, per := counter(t, Limits{}), Rate{3, time.Hour}
 	login := func(who, network, user string) (func(context.Context), event.Reason) {
 		right, err := c.Login(t.Context(), who, network, per, "app", user)
-		var full *Exceeded
-		if errors.As(err, &full) {
+		if full, ok := errors.AsType[*Exceeded](err); ok {
 			return nil, full.Reason
 		} else if err != nil {
 			t.Fatal(err)

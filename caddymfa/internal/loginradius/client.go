@@ -50,8 +50,9 @@ func same(a, b string) bool {
 
 // identify finds the client of the API key.
 func (a *API) identify(v *visit) *problem {
-	given, head, ok := v.param("apikey"), "", false
-	if head, ok = v.header("X-LoginRadius-ApiKey"); !ok || given != "" && head != "" && given != head {
+	given := v.param("apikey")
+	head, ok := v.header("X-LoginRadius-ApiKey")
+	if !ok || given != "" && head != "" && given != head {
 		return fail(920, event.Ambiguous)
 	}
 	if given == "" {
