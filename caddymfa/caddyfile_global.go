@@ -251,7 +251,7 @@ func figures(d *caddyfile.Dispenser, name, example string) (v []int64, record bo
 	if n := len(args); n > 0 && args[n-1] == "record" {
 		args, record = args[:n-1], true
 	}
-	wrong := d.Errf("limits: %s takes numbers above 0 and a duration, and perhaps the word record, e.g. %s %s", name, name, example)
+	wrong := d.Errf("%s takes numbers above 0 and a duration, and perhaps the word record, e.g. %s %s", name, name, example)
 	want := strings.Count(example, " ") + 1
 	if len(args) != want {
 		return nil, false, wrong

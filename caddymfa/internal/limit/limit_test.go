@@ -212,7 +212,7 @@ func TestPropertyRefusedTextsCostNothing(t *testing.T) {
 // TestLoginsAreCounted: per network and key, and the wrong ones per user; what is
 // refused costs nothing.
 func TestLoginsAreCounted(t *testing.T) {
-	c, per := counter(t, Limits{}), Rate{3, time.Hour}
+	c, per := counter(t, Limits{}), Rate{N: 3, Window: time.Hour}
 	login := func(who, network, user string) (func(context.Context), event.Reason) {
 		right, err := c.Login(t.Context(), who, network, per, "app", user)
 		if full, ok := errors.AsType[*Exceeded](err); ok {
