@@ -53,7 +53,7 @@ func TestLoginRadiusSDK(t *testing.T) {
 	app := httptest.NewServer(demoapp.New())
 	t.Cleanup(app.Close)
 	port := freePort(t)
-	global := fmt.Sprintf("resend 10s 60s\n\t\tapi {\n\t\t\tkey %s\n\t\t\tsecret {env.API_SECRET}\n\t\t\tlogins 100 15m\n\t\t}", apiKey)
+	global := fmt.Sprintf("resend 10s 60s\n\t\ttemplate short {\n\t\t\ten \"{code} it is.\"\n\t\t}\n\t\tapi {\n\t\t\tkey %s\n\t\t\tsecret {env.API_SECRET}\n\t\t\tlogins 100 15m\n\t\t}", apiKey)
 	g := startGate(t, freePort(t), app.Listener.Addr().String(), apiBlock, global, func(g *gate, text string) string {
 		g.env = append(g.env, "API_SECRET="+apiSecret)
 		// A second address of the same site, with a certificate of the internal authority.
@@ -83,7 +83,7 @@ func TestLoginRadiusSDK(t *testing.T) {
 					last = m[1]
 				}
 			}
-			out[number] = map[string]any{"code": last, "sent": len(texts)}
+			out[number] = map[string]any{"code": last, "sent": len(texts), "text": texts[len(texts)-1]}
 		}
 		_ = json.NewEncoder(w).Encode(out)
 	}))

@@ -63,11 +63,14 @@ const owed = (answer) => {
   // The first factor by each of the three words, and enrolment.
   await no(966, 'wrong password', mfa.mfaLoginByEmail(user, 'wrong'));
   let second = owed(await step('mfaLoginByEmail', mfa.mfaLoginByEmail(user, password)));
+  await no(908, 'a template that is not there', mfa.mfaUpdatePhoneNumber(FIRST, second.SecondFactorAuthenticationToken, 'nope'));
+  assert.equal(await sent(FIRST), 0);
   assert.equal(second.IsOTPAuthenticatorVerified, false);
   assert.equal(second.OTPPhoneNo, null);
   await no(1096, 'no number', mfa.mfaUpdatePhoneNumber('12', second.SecondFactorAuthenticationToken));
-  let sms = await step('mfaUpdatePhoneNumber', mfa.mfaUpdatePhoneNumber(FIRST, second.SecondFactorAuthenticationToken));
+  let sms = await step('mfaUpdatePhoneNumber', mfa.mfaUpdatePhoneNumber(FIRST, second.SecondFactorAuthenticationToken, 'short'));
   assert.ok(sms.AccountSid && sms.Sid);
+  assert.match((await texts())[FIRST].text, /^\d{6} it is\./);
   await no(1104, 'unknown token', mfa.mfaValidateOTPByPhone({ otp: await code(FIRST) }, '32ba53ff-0000-4000-8000-000000000000'));
   let login = await step('mfaValidateOTPByPhone', mfa.mfaValidateOTPByPhone({ otp: await code(FIRST) }, second.SecondFactorAuthenticationToken));
   assert.match(login.access_token, UUID);

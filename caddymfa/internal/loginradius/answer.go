@@ -5,9 +5,6 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"fmt"
-	"math"
-	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -272,7 +269,3 @@ func cut(v any, fields tree) any {
 	}
 	return v
 }
-
-func sorted(s []string) []string { slices.Sort(s); return s }
-
-func seconds(d time.Duration) string { return strconv.Itoa(int(math.Ceil(d.Seconds()))) }

@@ -5,7 +5,9 @@
 package loginradius
 
 import (
+	"maps"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/caddymfa/caddymfa/caddymfa/internal/event"
@@ -151,11 +153,7 @@ func (a *API) serve(v *visit, methods map[string]call) (any, *problem) {
 	}
 	call, ok := methods[v.c.R.Method]
 	if !ok {
-		allowed := make([]string, 0, len(methods))
-		for m := range methods {
-			allowed = append(allowed, m)
-		}
-		v.w.Header().Set("Allow", strings.Join(sorted(allowed), ", "))
+		v.w.Header().Set("Allow", strings.Join(slices.Sorted(maps.Keys(methods)), ", "))
 		return nil, &problem{code: invalid, status: http.StatusMethodNotAllowed, reason: event.Denied}
 	}
 	if p := a.identify(v); p != nil {

@@ -285,3 +285,27 @@ func TestUUIDs(t *testing.T) {
 		}
 	}
 }
+
+// FuzzProjection: whatever is asked for, the answer holds nothing that was not there.
+func FuzzProjection(f *testing.F) {
+	for _, s := range []string{"a,b", "a(b,c)", "a/b", "*", "a(*)", "((", "a/b(c)"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, fields string) {
+		r := &reader{text: fields}
+		tree, ok := r.list(0)
+		if !ok || r.text != "" {
+			return
+		}
+		in := map[string]any{"a": "1", "b": map[string]any{"c": "2"}}
+		out, isObject := cut(in, tree).(map[string]any)
+		if !isObject {
+			t.Fatalf("%q: no object", fields)
+		}
+		for name := range out {
+			if _, ok := in[name]; !ok {
+				t.Fatalf("%q: %s", fields, name)
+			}
+		}
+	})
+}

@@ -63,7 +63,7 @@ func (p *problem) write(w http.ResponseWriter) {
 		e.Data = &page.Lock{LoginLockedTimeout: page.Time(p.until)}
 	}
 	if p.after > 0 {
-		w.Header().Set("Retry-After", seconds(p.after))
+		page.RetryAfter(w.Header(), p.after)
 	}
 	page.WriteJSON(w, status, e)
 }

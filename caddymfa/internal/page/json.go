@@ -2,7 +2,9 @@ package page
 
 import (
 	"encoding/json"
+	"math"
 	"net/http"
+	"strconv"
 	"time"
 )
 
@@ -149,6 +151,11 @@ func hint(c Challenge) string {
 		return "A code was sent. With the cookie of this answer, POST it as otp to " + c.Base + "/verify. A client that keeps no cookies cannot be used here."
 	}
 	return "A code is needed. With the cookie of this answer, POST to " + c.Base + "/resend, then POST the code as otp to " + c.Base + "/verify. A client that keeps no cookies cannot be used here."
+}
+
+// RetryAfter says how long to wait (RFC 9110 10.2.3); whole seconds, rounded up.
+func RetryAfter(h http.Header, d time.Duration) {
+	h.Set("Retry-After", strconv.Itoa(int(math.Ceil(d.Seconds()))))
 }
 
 // WriteJSON writes v. Every answer is marked as not to be kept anywhere.

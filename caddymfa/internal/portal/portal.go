@@ -6,9 +6,7 @@ package portal
 import (
 	"context"
 	"crypto/subtle"
-	"math"
 	"net/http"
-	"strconv"
 	"strings"
 	"time"
 
@@ -277,7 +275,7 @@ func (p *Portal) sent(v *visit, s *session.Session, sending flow.Sending, err er
 		code = http.StatusTooManyRequests
 	}
 	if sending.After > 0 {
-		v.w.Header().Set("Retry-After", seconds(sending.After))
+		page.RetryAfter(v.w.Header(), sending.After)
 	}
 	if v.json {
 		if code != http.StatusOK {
@@ -408,5 +406,3 @@ func (p *Portal) seeOther(v *visit, to string) {
 	v.w.Header().Set("Cache-Control", "no-store")
 	v.w.WriteHeader(http.StatusSeeOther)
 }
-
-func seconds(d time.Duration) string { return strconv.Itoa(int(math.Ceil(d.Seconds()))) }
