@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"io"
 	"log"
@@ -16,8 +17,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/caddymfa/caddymfa/test/demoapp"
 )
 
 // cpuTime is what a process has used of the processors, in seconds.
@@ -61,8 +60,9 @@ func (rs results) each(figure func(result) float64) (out []float64) {
 	return out
 }
 
-// load asks for one page as often as it can, for the length of a round.
-func (s *site) load(base string, cookies []*http.Cookie) result {
+// load asks for one page as often as it can, for the length of a round. Each
+// answer must hold a text.
+func (s *site) load(address string, cookies []*http.Cookie, text string) result {
 	used, made := cpuTime(s.cmd.Process.Pid), mallocs(s.admin)
 	tr := &http.Transport{MaxIdleConnsPerHost: *clients}
 	defer tr.CloseIdleConnections()
@@ -75,7 +75,7 @@ func (s *site) load(base string, cookies []*http.Cookie) result {
 		wg.Go(func() {
 			var mine []time.Duration
 			for time.Now().Before(end) {
-				req, _ := http.NewRequest(http.MethodGet, base+"/report", nil)
+				req, _ := http.NewRequest(http.MethodGet, address, nil)
 				for _, c := range cookies {
 					req.AddCookie(c)
 				}
@@ -87,7 +87,7 @@ func (s *site) load(base string, cookies []*http.Cookie) result {
 				}
 				b, _ := io.ReadAll(res.Body)
 				_ = res.Body.Close()
-				if !bytes.Contains(b, []byte(demoapp.Marker)) {
+				if !bytes.Contains(b, []byte(text)) {
 					bad.Add(1)
 				}
 				mine = append(mine, time.Since(start))
@@ -148,19 +148,50 @@ func login(base, user string, x *texts) []*http.Cookie {
 	if m == nil {
 		log.Fatalf("no code page: %s", page)
 	}
-	var i int
-	_, _ = fmt.Sscanf(user, "user%d", &i)
-	x.mu.Lock()
-	code := x.last[number(i)]
-	x.mu.Unlock()
+	code := x.code(user)
 	if res, page := do(http.MethodPost, "/mfa/verify", url.Values{"otp": {code}, "secondfactorauthenticationtoken": {m[1]}}); res.StatusCode != http.StatusSeeOther {
 		log.Fatalf("the code was not accepted: %s", page)
 	}
 	return cookies()
 }
 
+// code is the last code that a user got.
+func (x *texts) code(user string) string {
+	var i int
+	_, _ = fmt.Sscanf(user, "user%d", &i)
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.last[number(i)]
+}
+
+// apiLogin signs a user in by LoginRadius' API and returns the access token.
+func apiLogin(base, user string, x *texts) string {
+	call := func(method, path, body string, answer any) {
+		req, _ := http.NewRequest(method, base+"/identity/v2/auth/login/2fa"+path, strings.NewReader(body))
+		req.Header.Set("Content-Type", "application/json")
+		res, err := http.DefaultTransport.RoundTrip(req)
+		if err != nil {
+			log.Fatal(err)
+		}
+		b, _ := io.ReadAll(res.Body)
+		_ = res.Body.Close()
+		if err := json.Unmarshal(b, answer); err != nil || res.StatusCode != http.StatusOK {
+			log.Fatalf("%s %s: %d %s", method, path, res.StatusCode, b)
+		}
+	}
+	var first struct {
+		SecondFactorAuthentication struct{ SecondFactorAuthenticationToken string }
+	}
+	call(http.MethodPost, "?apikey=benchmark-key", `{"username":"`+user+`","password":"pw"}`, &first)
+	var done struct {
+		Token string `json:"access_token"`
+	}
+	call(http.MethodPut, "/verification/otp?apikey=benchmark-key&secondfactorauthenticationtoken="+first.SecondFactorAuthentication.SecondFactorAuthenticationToken, `{"otp":"`+x.code(user)+`"}`, &done)
+	return done.Token
+}
+
 // logins is how many logins a second the users manage together.
-func logins(base string, x *texts) float64 {
+func logins(base string, x *texts, login func(base, user string, x *texts) []*http.Cookie) float64 {
 	var next, done atomic.Int64
 	var wg sync.WaitGroup
 	start := time.Now()

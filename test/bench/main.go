@@ -101,9 +101,10 @@ func twoCookies() http.Handler {
 
 // site is a running Caddy with a plain site and one behind the gate.
 type site struct {
-	cmd                 *exec.Cmd
-	plain, gated, admin string
-	texts               *texts
+	cmd *exec.Cmd
+	// plain is a proxy, gated the same with mfa, bare answers by itself.
+	plain, gated, bare, admin string
+	texts                     *texts
 }
 
 // start runs both sites in front of one application, with as many login rules.
@@ -124,8 +125,8 @@ func start(store string, rules int) (s *site, end func()) {
 	app := httptest.NewServer(twoCookies())
 	s = &site{texts: &texts{last: map[string]string{}}}
 	sms := httptest.NewServer(s.texts)
-	plain, gated, admin := free(), free(), free()
-	s.plain, s.gated, s.admin = address(plain), address(gated), address(admin)
+	plain, gated, bare, admin := free(), free(), free(), free()
+	s.plain, s.gated, s.bare, s.admin = address(plain), address(gated), address(bare), address(admin)
 	var more strings.Builder
 	for i := 1; i < rules; i++ {
 		fmt.Fprintf(&more, "\t\tlogin rule%d {\n\t\t\tpath /login%d /login%d/*\n\t\t\tfields user password\n\t\t\tuser form user\n\t\t\tidentity /me \"Signed in as ([^<]+)\\.\"\n\t\t}\n", i, i, i)
@@ -142,6 +143,10 @@ func start(store string, rules int) (s *site, end func()) {
 		sms webhook %s
 		countries GB
 		directory file %s/numbers
+		api {
+			key    benchmark-key
+			logins 1000000 1h
+		}
 		limits {
 			user_sends 1000 24h
 			ip_sends 1000000 1h
@@ -154,18 +159,23 @@ http://127.0.0.1:%d {
 	reverse_proxy %s
 }
 http://127.0.0.1:%d {
+	header Content-Type application/json
+	respond "{\"access_token\":\"00000000-0000-0000-0000-000000000000\",\"expires_in\":\"0001-01-01T00:00:00\"}"
+}
+http://127.0.0.1:%d {
 	mfa {
 		login_page /login?back={next}
 		login {
 			path /login
 			user form user
+			password form password
 			identity /me "Signed in as ([^<]+)\."
 		}
 %s		session_cookies ^PAY(SESS|REMEMBER)$
 	}
 	reverse_proxy %s
 }
-`, admin, store, sms.URL, dir, plain, app.Listener.Addr(), gated, &more, app.Listener.Addr())
+`, admin, store, sms.URL, dir, plain, app.Listener.Addr(), bare, gated, &more, app.Listener.Addr())
 	file := filepath.Join(dir, "Caddyfile")
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		log.Fatal(err)
@@ -195,26 +205,35 @@ http://127.0.0.1:%d {
 func address(port int) string { return fmt.Sprintf("http://127.0.0.1:%d", port) }
 
 func bench(name, store string, rules int, redis *redisServer) {
-	var plain, gate results
-	var alone, with float64
+	var plain, gate, bare, valid results
+	var alone, with, api float64
 	for range *starts {
 		s, end := start(store, rules)
 		direct, handle := login(s.plain, "user0", nil), login(s.gated, "user0", s.texts)
 		if redis != nil && len(plain) == 0 {
 			fmt.Printf("%-9s a verified session with two cookies: %d bytes of Redis' memory, its key and all\n", name, redis.largest())
 		}
-		s.load(s.plain, direct)
-		s.load(s.gated, handle)
+		page := func(base string, cookies []*http.Cookie) result {
+			return s.load(base+"/report", cookies, demoapp.Marker)
+		}
+		page(s.plain, direct)
+		page(s.gated, handle)
 		for i := range *rounds {
 			var p, g result
 			if i%2 == 0 {
-				p, g = s.load(s.plain, direct), s.load(s.gated, handle)
+				p, g = page(s.plain, direct), page(s.gated, handle)
 			} else {
-				g, p = s.load(s.gated, handle), s.load(s.plain, direct)
+				g, p = page(s.gated, handle), page(s.plain, direct)
 			}
 			plain, gate = append(plain, p), append(gate, g)
 		}
-		alone, with = alone+logins(s.plain, nil), with+logins(s.gated, s.texts)
+		const call = "/identity/v2/auth/access_token/validate?apikey=benchmark-key&access_token="
+		token := apiLogin(s.gated, "user1", s.texts)
+		for range 2 {
+			bare, valid = append(bare, s.load(s.bare+call+token, nil, "access_token")), append(valid, s.load(s.gated+call+token, nil, token))
+		}
+		alone, with = alone+logins(s.plain, nil, login), with+logins(s.gated, s.texts, login)
+		api += logins(s.gated, s.texts, func(base, user string, x *texts) []*http.Cookie { apiLogin(base, user, x); return nil })
 		end()
 	}
 	say := func(what, unit string, figure func(result) float64) {
@@ -225,7 +244,11 @@ func bench(name, store string, rules int, redis *redisServer) {
 	say("their 99th percentile", " ms", func(r result) float64 { return r.p99 })
 	say("processor time of one", " µs", func(r result) float64 { return r.cpu * 1e6 })
 	say("allocations of one", "", func(r result) float64 { return r.allocs })
+	fmt.Printf("%-9s validate calls per second: gate %.0f, Caddy's respond %.0f, ratio %.3f\n", name,
+		median(valid.each(func(r result) float64 { return r.rate })), median(bare.each(func(r result) float64 { return r.rate })),
+		ratios(valid.each(func(r result) float64 { return r.rate }), bare.each(func(r result) float64 { return r.rate })))
 	n := float64(*starts)
+	fmt.Printf("%-9s logins per second by the API (login, code): gate %.0f, application alone (password) %.0f, ratio %.3f\n", name, api/n, alone/n, api/alone)
 	fmt.Printf("%-9s complete logins per second: gate (password, code, release) %.0f, application alone (password) %.0f, ratio %.3f\n\n", name, with/n, alone/n, with/alone)
 }
 

@@ -89,8 +89,8 @@ func (t *Table) Noted(ctx context.Context, g *Gate, kind Kind, client, token str
 	}
 	k := t.tokenKey(g, kind, client, token)
 	// A remembered session may have ended, and the token been given to the next.
-	// Only Released tokens are never taken back before their session ends.
-	if h, ok := t.cache.handle(g.ID, k); ok && kind == Released {
+	// Tokens of these kinds are not taken back before their session ends.
+	if h, ok := t.cache.handle(g.ID, k); ok && (kind == Released || kind == Access) {
 		if s, state, err := t.find(ctx, g, h); err != nil {
 			return nil, err
 		} else if state == Live && s.Level == kind.level() {
