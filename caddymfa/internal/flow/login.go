@@ -111,10 +111,11 @@ func (f *Flow) take(ctx context.Context, g *Gate, c *Call, same []string) (*sess
 		if held != nil || err != nil || out.Session == nil {
 			return nil, out, err
 		}
-		// The first request's session may have been used up since: then this is
-		// no double click but somebody who signs in once more.
+		// The first request's session may have been used since: then this is no
+		// double click but somebody who signs in once more, and what was proven in
+		// that session meanwhile is not his.
 		cur, err := f.Sessions.Reload(ctx, &g.Gate, out.Session)
-		if err == nil && cur.Level == out.Level {
+		if err == nil && cur.Level == out.Level && (cur.Level != session.Verified || cur.Version == out.Version) {
 			return nil, out, nil
 		} else if err != nil && !errors.Is(err, session.ErrGone) {
 			return nil, Outcome{}, err

@@ -35,9 +35,8 @@ func (d *moving) Number(context.Context, string) (string, error) {
 
 func TestAttack_G5_AnotherNumberInTheDirectoryEndsTrust(t *testing.T) {
 	const before, after = "+447400123456", "+447400654321"
-	d := &moving{number: before}
 	each(t, func(t *testing.T, w *world) {
-		d.set(before, nil)
+		d := w.gates[0].Flow.Directory.(*moving) //nolint:forcetypeassert // this world's own
 		code := func(number string) string {
 			w.phones.mu.Lock()
 			defer w.phones.mu.Unlock()
@@ -97,6 +96,6 @@ func TestAttack_G5_AnotherNumberInTheDirectoryEndsTrust(t *testing.T) {
 			t.Error("a text went out")
 		}
 	}, func(g *gate.Gate, _ *login.Config) {
-		g.Flow.Directory, g.Site.TrustedDevice = d, time.Hour
+		g.Flow.Directory, g.Site.TrustedDevice = &moving{number: before}, time.Hour
 	})
 }
