@@ -58,12 +58,12 @@ const sms = { AccountSid: 'caddymfa', Sid: '8071aba1-8c25-4bb0-9f8a-0d3a1f4d7a10
 const numbers = {
   901: [403, 'The API key is unauthorized'], 905: [403, 'The access token is invalid'], 906: [403, 'The access token has expired'], 950: [500, 'Operation failed due to an unknown error'],
   966: [401, 'Invalid user ID and/or password'], 971: [400, 'Invalid request'], 1067: [403, 'Invalid OTP Code'], 1096: [400, 'Invalid phone number'], 1103: [403, 'Two factor authentication token is invalid'],
-  1121: [403, 'This is not valid request for removing two factor authentication'], 1123: [403, 'You have reached a limit for sending SMS'],
+  1143: [403, 'Prove the second factor again first'], 1121: [403, 'This is not valid request for removing two factor authentication'], 1123: [403, 'You have reached a limit for sending SMS'],
   1127: [403, 'Two factor authentication backup code is already generated'], 1129: [403, 'Two factor authentication backup code is not valid or has already been used'], 1250: [403, 'Invalid request to update the phone number for two-factor authentication.'],
   1264: [403, 'Account has been locked'],
 };
-class Refusal { constructor(code, message) { this.code = code; this.message = message; } }
-const refuse = (code, message) => { throw new Refusal(code, message); };
+class Refusal { constructor(code, message, reason) { Object.assign(this, { code, message, reason }); } }
+const refuse = (...why) => { throw new Refusal(...why); };
 
 // start serves the pages and the API. state is what the API knows, calls what it was
 // asked; the code is 123456, the backup codes are of the form of its samples.
@@ -98,6 +98,7 @@ export async function start() {
     user.asked = phone.replaceAll(' ', '');
     return sms;
   };
+  const fresh = (user) => (user.stale ? refuse(1143, undefined, 'proof_needed') : user);
   const prove = (user, otp) => {
     if (otp !== '123456') {
       if (++state.wrong >= 3) refuse(1264);
@@ -136,19 +137,25 @@ export async function start() {
       return signedIn(user);
     },
     'GET /auth/account/2fa': ({ user }) => settings(user()),
-    'PUT /auth/account/2fa': ({ user, body }) => number(user(), body.phoneno2fa),
+    'PUT /auth/account/2fa': ({ user, body }) => number(fresh(user()), body.phoneno2fa),
     'PUT /auth/account/2fa/verification/otp': ({ user, body }) => (prove(user(), body.otp), profile(user())),
     'DELETE /auth/account/2fa/authenticator': ({ user, body }) => {
       if (body.otpauthenticator !== true) refuse(1121);
-      Object.assign(user(), { phone: undefined, verified: false });
+      Object.assign(fresh(user()), { phone: undefined, verified: false });
       return { IsDeleted: true };
     },
     'GET /auth/account/2fa/backupcode': ({ user }) => {
-      if (user().codes) refuse(1127);
+      if (fresh(user()).codes) refuse(1127);
       user().codes = true;
       return { BackUpCodes: ['6r4b8-94465', 'a1b2c-3d4e5'] };
     },
     'GET /auth/account/2fa/backupcode/reset': ({ user }) => (user(), { BackUpCodes: ['99999-11111'] }),
+    'GET /auth/account/reauth/2fa': ({ user }) => ({ ...settings(user()), ExpireIn: '2030-04-06T08:36:53.3005592Z' }),
+    'PUT /auth/account/reauth/2fa/otp': ({ user, body }) => {
+      if (body.otp !== '123456') refuse(1067);
+      user().stale = false;
+      return { SecondFactorValidationToken: uuid(), ExpireIn: '2030-04-06T08:36:53.3005592Z' };
+    },
     'GET /auth/access_token/InValidate': ({ user, token }) => (user(), state.access.delete(token), { IsPosted: true }),
   };
 
@@ -188,7 +195,7 @@ export async function start() {
       if (!(e instanceof Refusal)) throw e;
       const [code, message] = numbers[e.code];
       status = code;
-      out = JSON.stringify({ Description: e.message ?? message, ErrorCode: e.code, Message: e.message ?? message, IsProviderError: false, ProviderErrorResponse: null });
+      out = JSON.stringify({ Description: e.message ?? message, ErrorCode: e.code, Message: e.message ?? message, IsProviderError: false, ProviderErrorResponse: null, reason: e.reason });
     }
     // Once, something else than the API's answer.
     if (state.answer) [status, out, state.answer] = [...state.answer, null];

@@ -25,7 +25,7 @@ async function scenario(name, { path = '/login', options = {}, prepare, user, by
     const context = await browser.newContext({ viewport: { width: 320, height: 640 }, bypassCSP });
     const page = await context.newPage();
     const problems = [];
-    page.on('console', (m) => m.type() === 'error' && !(bypassCSP ? /ERR_FAILED/ : /status of 4\d\d/).test(m.text()) && problems.push(m.text()));
+    page.on('console', (m) => m.type() === 'error' && !(bypassCSP ? /status of 4\d\d|ERR_FAILED/ : /status of 4\d\d/).test(m.text()) && problems.push(m.text()));
     page.on('pageerror', (e) => problems.push(e.message));
     await page.addInitScript(() => { window.violations = []; document.addEventListener('securitypolicyviolation', (e) => window.violations.push(e.violatedDirective)); });
     if (user) {
@@ -212,6 +212,7 @@ await scenario('answers that are none', {}, async (page) => {
   await expect([200, 'null'], [1000, 'The server gave no answer']);
   await expect([204, ''], [1000, 'The server gave no answer']);
   await expect([403, '{}'], [1000, 'The server gave no answer']);
+  await expect([200, '{}'], [1000, 'The server gave no answer']);
   await expect([429, 'slow down'], [429, 'Too many requests']);
   await expect([200, '{"ErrorCode":950,"Message":"Operation failed"}'], [950, 'Operation failed']);
   same('a fault of the server marks no field', await page.getAttribute(field('login', 'password'), 'aria-invalid'), null);
@@ -293,6 +294,46 @@ await scenario('the settings where the factor is required', { path: '/settings',
   await page.click('#loginradius-button-createtwofactorauthentication');
   await page.waitForFunction(() => window.got.error.length === 2);
   same('and nothing asked without one', [(await got(page)).error[1][0].ErrorCode, calls.length], [905, 2]);
+});
+
+await scenario('a second factor that was proven long ago', { path: '/settings', user: 'alice', options: { optionalTwoFactorAuthentication: true } }, async (page, step) => {
+  const long = () => { state.users.alice.stale = true; };
+  const again = async () => {
+    await page.locator('[role=status]:not(:empty)').waitFor();
+    same('the user is asked for a code', [await page.innerText('[role=status]'), last().method, last().path], ['To go on, enter the code that was just sent to your number.', 'GET', '/auth/account/reauth/2fa']);
+    await page.fill(field('twofaotp', 'otp'), '123456');
+    await page.press(field('twofaotp', 'otp'), 'Enter');
+  };
+  long();
+  await page.click('#loginradius-button-createtwofactorauthentication');
+  await page.click('#loginradius-button-changenumber');
+  await page.fill(field('updatePhone2FA', 'phoneNo2FA'), '+44 7400 123499');
+  await page.click('#loginradius-submit-update');
+  await page.locator('[role=status]:not(:empty)').waitFor();
+  await step('settings-again');
+  await page.fill(field('twofaotp', 'otp'), '000000');
+  await page.press(field('twofaotp', 'otp'), 'Enter');
+  same('a wrong code is said', await alert(page, 'twofaotp-otp'), 'Invalid OTP Code');
+  await page.click('#loginradius-button-resendotp');
+  await page.locator('[role=status]:not(:empty)').waitFor();
+  same('another one comes', last().path, '/auth/account/reauth/2fa');
+  await page.fill(field('twofaotp', 'otp'), '123456');
+  await page.press(field('twofaotp', 'otp'), 'Enter');
+  await says(page, 'An OTP has been sent.');
+  same('then the number goes out', [last().path, last().body], ['/auth/account/2fa', { phoneno2fa: '+44 7400 123499' }]);
+  await page.fill(field('twofaotp', 'otp'), '123456');
+  await page.press(field('twofaotp', 'otp'), 'Enter');
+  await says(page, 'Verified successfully.');
+  long();
+  await page.click('#loginradius-button-generatebackupcodebutton');
+  await again();
+  await says(page, '6r4b8-94465 a1b2c-3d4e5');
+  long();
+  await page.click('#loginradius-button-createtwofactorauthentication');
+  await page.click('#loginradius-button-disableotpauthenticator');
+  await again();
+  await says(page, 'Disabled successfully.');
+  same('nobody was told of an error but the wrong code', (await got(page)).error.map((e) => e[0].ErrorCode), [1067]);
 });
 
 await scenario('options', { options: {
@@ -388,7 +429,7 @@ await scenario('another language', { prepare: (LRObject) => LRObject.$hooks.call
 
 await scenario('init', {}, async (page) => {
   const errors = (action, more) => page.evaluate(([a, m]) => new Promise((done) => { LRObject.init(a, { ...m, onError: done }); }), [action, more]);
-  for (const action of ['registration', 'socialLogin', 'constructor']) same(`${action} is not there`, (await errors(action, { container: 'login-container' })).map((e) => [e.ErrorCode, e.Message]), [[971, `This action is not supported: ${action}`]]);
+  for (const action of ['registration', 'socialLogin', 'constructor']) same(`${action} is not there`, (await errors(action, { container: 'login-container' })).map((e) => [e.ErrorCode, e.Message]), [[971, `The action ${action} is not supported`]]);
   same('no container', (await errors('login', { container: 'nowhere' })).map((e) => e.ErrorCode), [971]);
   await page.evaluate(() => {
     document.getElementById('login-container').className = 'place';
@@ -421,7 +462,7 @@ await scenario('calls without a form', {}, async (page) => {
   same('the backup codes', (await call('getBackupCode', second.access_token))[1], { BackUpCodes: ['6r4b8-94465', 'a1b2c-3d4e5'] });
   same('twice', (await call('getBackupCode', second.access_token))[1][0].ErrorCode, 1127);
   same('a foreign token is not the user\'s', [(await call('getBackupCode', 'other'))[1][0].ErrorCode, last().headers.authorization], [905, 'Bearer other']);
-  await page.evaluate((t) => LRObject.storage.setBrowserStorage('LRTokenKey', t), second.access_token);
+  same('and leaves the user\'s where it is', (await kept(page))[0].LRTokenKey, second.access_token);
   same('new backup codes', (await call('resetBackupCode', second.access_token))[1], { BackUpCodes: ['99999-11111'] });
   same('another number', [Object.keys((await call('twoFAUpdatePhone', { phoneNo2FA: '+44 7400 123462' }))[1]), last().path], [['AccountSid', 'Sid'], '/auth/account/2fa']);
   same('its code once more', [(await call('twoFAResendOTP', { phoneNo2FA: '+44 7400 123462' }))[0], last().method, last().path], ['success', 'PUT', '/auth/account/2fa']);

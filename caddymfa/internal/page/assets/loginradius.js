@@ -25,13 +25,12 @@
   // What fails without an answer of the server has LoginRadius' numbers as well,
   // so that mapErrorMessages finds it.
   const failures = {
-    905: 'The access token is invalid',
-    971: 'This action is not supported',
     429: 'Too many requests',
+    905: 'The access token is invalid',
     1000: 'The server gave no answer',
     1103: 'Two factor authentication token is invalid',
   };
-  const failure = (code, more = '') => ({ ErrorCode: code, Message: failures[code] + more, Description: failures[code] + more });
+  const failure = (code, text = failures[code]) => ({ ErrorCode: code, Message: text, Description: text });
   // Errors that are about what was typed: the field is marked, not only explained.
   const typed = new Set([938, 966, 1038, 1043, 1067, 1068, 1069, 1076, 1096, 1105, 1106, 1128, 1129]);
   // Errors after which a token is of no more use.
@@ -63,6 +62,7 @@
     const texts = {
       emailid: 'Email or user name', password: 'Password', staylogin: 'Remember me', phoneno2fa: 'Mobile number',
       otp: 'Verification Code', backupcode: 'Backup Code', otpsent: 'A new code was sent.',
+      reauth: 'To go on, enter the code that was just sent to your number.',
     };
     const labels = {};
     const placeholders = {};
@@ -127,23 +127,26 @@
       const login = key === SECOND;
       if (!token) throw told(failure(login ? 1103 : 905));
       try {
-        return await request(action, method, `/auth/${login ? 'login' : 'account'}/2fa${path}`, {
+        return await request(action, method, `/auth/${login ? 'login' : 'account'}${path}`, {
           body, token: !login && token,
           query: { ...login && { secondfactorauthenticationtoken: token }, smstemplate2fa: template, ...query },
         });
       } catch (e) {
-        if (ended[key].has(e.ErrorCode)) storage.removeBrowserStorage(key);
+        if (ended[key].has(e.ErrorCode) && storage.getBrowserStorage(key) === token) storage.removeBrowserStorage(key);
         throw e;
       }
     };
 
+    // What the page wants of an answer to a login, and what the next step needs.
+    const needed = ['access_token', 'refresh_token', 'expires_in', 'Profile/Uid', ...['SecondFactorAuthenticationToken', 'IsOTPAuthenticatorVerified',
+      'OTPPhoneNo', 'OTPStatus'].map((name) => `SecondFactorAuthentication/${name}`)];
     const projection = () => {
-      const fields = options.projectionFields?.login;
-      return fields?.length && { fields: [...new Set([...fields, 'access_token', 'refresh_token', 'expires_in', 'Profile/Uid',
-        ...['SecondFactorAuthenticationToken', 'IsOTPAuthenticatorVerified', 'OTPPhoneNo', 'OTPStatus'].map((f) => `SecondFactorAuthentication/${f}`)])].join() };
+      const wanted = options.projectionFields?.login;
+      return wanted?.length && { fields: [...new Set([...wanted, ...needed])].join() };
     };
 
     const signedIn = (answer) => {
+      if (!answer.access_token) throw told(failure(1000));
       storage.removeBrowserStorage(SECOND);
       storage.setBrowserStorage(ACCESS, answer.access_token);
       if (answer.Profile?.Uid) storage.setBrowserStorage(USER, answer.Profile.Uid);
@@ -167,16 +170,16 @@
       delete answer.access_token;
       return answer;
     };
-    const number = (key, { phoneNo2FA, phoneno2fa = phoneNo2FA }) => factor(key, 'updatePhone', 'PUT', '', { body: { phoneno2fa }, template: options.smsTemplate2FA });
+    const number = (key, { phoneNo2FA, phoneno2fa = phoneNo2FA }) => factor(key, 'updatePhone', 'PUT', '/2fa', { body: { phoneno2fa }, template: options.smsTemplate2FA });
     const resend = (key, data) => key === SECOND
-      ? factor(key, 'resendOTP', 'GET', '/resend', { template: options.smsTemplate2FA })
+      ? factor(key, 'resendOTP', 'GET', '/2fa/resend', { template: options.smsTemplate2FA })
       : number(key, data);
     const prove = async (key, way, body) => {
-      const answer = await factor(key, 'verifyOTP', 'PUT', `/verification/${way}`, { body, template: key === SECOND && options.smsTemplate2FAWelcome, query: key === SECOND && projection() });
-      return key === SECOND ? signedIn(answer) : answer;
+      if (key === ACCESS) return factor(key, 'verifyOTP', 'PUT', `/2fa/verification/${way}`, { body });
+      return signedIn(await factor(key, 'verifyOTP', 'PUT', `/2fa/verification/${way}`, { body, template: options.smsTemplate2FAWelcome, query: projection() }));
     };
-    const reset = (name) => factor(ACCESS, 'resetTwoFactor', 'DELETE', '/authenticator', { body: { [name]: true } });
-    const codes = (path, token) => factor(ACCESS, 'backupCode', 'GET', path, { token });
+    const reset = (name) => factor(ACCESS, 'resetTwoFactor', 'DELETE', '/2fa/authenticator', { body: { [name]: true } });
+    const codes = (path, token) => factor(ACCESS, 'backupCode', 'GET', `/2fa/backupcode${path}`, { token });
 
     // ---- forms --------------------------------------------------------------
     const fields = {
@@ -266,7 +269,10 @@
         view.status,
         element('input', { type: 'submit', id: `${prefix}submit-${submit}`, class: `${prefix}submit submit-${prefix}${submit}`, value: buttons[name.toLowerCase()] }),
         ...others().filter(Boolean));
-      const typedIn = (input) => input.type === 'checkbox' ? input.checked : input.name === 'password' ? input.value : input.value.trim();
+      const typedIn = (input) => {
+        if (input.type === 'checkbox') return input.checked;
+        return input.name === 'password' ? input.value : input.value.trim();
+      };
       form.addEventListener('submit', (e) => {
         e.preventDefault();
         attempt(view, () => {
@@ -295,21 +301,24 @@
 
     const askNumber = (view) => show(view, view.key === SECOND ? 'updatePhone' : 'updatePhone2FA', {
       names: ['phoneNo2FA'],
-      send: async (data) => {
+      send: (data) => proven(view, async () => {
         const answer = await number(view.key, data);
         askCode(view, data);
         view.onSuccess(answer);
-      },
+      }),
       others: () => [back(view)],
     });
 
-    const askCode = (view, { phoneNo2FA, verified }) => show(view, 'twofaotp', {
+    const askCode = (view, {
+      phoneNo2FA, verified,
+      again = () => resend(view.key, { phoneNo2FA }), send = async (data) => view.finish(await prove(view.key, 'otp', data)),
+    }) => show(view, 'twofaotp', {
       names: ['otp'],
       value: phoneNo2FA ?? '',
-      send: async (data) => view.finish(await prove(view.key, 'otp', data)),
+      send,
       others: () => [
         button(view, 'resendotp', async (input) => {
-          await resend(view.key, { phoneNo2FA });
+          await again();
           view.status.textContent = labels.otpsent ?? texts.otpsent;
           view.input.focus();
           view.input.select();
@@ -322,6 +331,21 @@
         back(view),
       ],
     });
+
+    // proven does what the server may want the second factor for once more, some
+    // time after the login: then the user is asked for a code first.
+    const proven = async (view, act) => {
+      try { await act(); } catch (e) {
+        if (e.reason !== 'proof_needed') throw e;
+        const again = () => factor(ACCESS, 'reAuthenticate', 'GET', '/reauth/2fa', { template: options.smsTemplate2FA });
+        const { OTPPhoneNo } = await again();
+        askCode(view, { phoneNo2FA: OTPPhoneNo, again, send: async (body) => {
+          await factor(ACCESS, 'reAuthenticate', 'PUT', '/reauth/2fa/otp', { body });
+          await act();
+        } });
+        view.status.textContent = labels.reauth ?? texts.reauth;
+      }
+    };
 
     const actions = {
       login: (view) => {
@@ -339,7 +363,10 @@
             if (two.OTPStatus) askCode(view, state);
             else if (!state.verified && !state.phoneNo2FA) askNumber(view);
             // Nothing was sent yet: the user says when.
-            else choose(view, button(view, 'otpauthenticator', async () => { await resend(SECOND); askCode(view, state); }), state.verified && another(view), back(view));
+            else {
+              const send = button(view, 'otpauthenticator', async () => { await resend(SECOND); askCode(view, state); });
+              choose(view, send, state.verified && another(view), back(view));
+            }
             view.onSuccess(answer);
           },
           others: () => [],
@@ -347,29 +374,25 @@
       },
 
       createTwoFactorAuthentication: (view) => {
-        view.key = ACCESS;
         const settings = async () => {
-          const two = await factor(ACCESS, 'createTwoFactorAuthentication', 'GET', '');
-          choose(view, ...two.IsOTPAuthenticatorVerified ? [
-            button(view, 'changenumber', () => askNumber(view)),
-            optional && button(view, 'disableotpauthenticator', async () => {
-              const answer = await reset('otpauthenticator');
-              view.finish(answer, 'otpauthenticator');
-            })] : [button(view, 'otpauthenticator', () => askNumber(view))],
-          button(view, 'backupcodebackbutton', view.begin));
+          const two = await factor(ACCESS, 'createTwoFactorAuthentication', 'GET', '/2fa');
+          const change = button(view, two.IsOTPAuthenticatorVerified ? 'changenumber' : 'otpauthenticator', () => askNumber(view));
+          const disable = button(view, 'disableotpauthenticator',
+            () => proven(view, async () => view.finish(await reset('otpauthenticator'), 'otpauthenticator')));
+          choose(view, change, two.IsOTPAuthenticatorVerified && optional && disable, back(view));
         };
-        view.begin = () => choose(view, button(view, 'createtwofactorauthentication', settings));
-        view.finish = (...answer) => { view.begin(); view.onSuccess(...answer); };
-        view.restart = view.begin;
-        view.begin();
+        start(view, 'createtwofactorauthentication', settings);
       },
 
-      backupCodeButton: (view) => oneButton(view, 'generatebackupcodebutton', '/backupcode'),
-      resetBackupCodeButton: (view) => oneButton(view, 'resetbackupcode', '/backupcode/reset'),
+      backupCodeButton: (view) => start(view, 'generatebackupcodebutton', () => proven(view, async () => view.finish(await codes('')))),
+      resetBackupCodeButton: (view) => start(view, 'resetbackupcode', () => proven(view, async () => view.finish(await codes('/reset')))),
     };
-    const oneButton = (view, name, path) => {
+    // start shows the one button that something of the user's begins with, and ends at.
+    const start = (view, name, act) => {
       view.key = ACCESS;
-      choose(view, button(view, name, async () => view.onSuccess(await codes(path))));
+      view.restart = () => choose(view, button(view, name, act));
+      view.finish = (...answer) => { view.restart(); view.onSuccess(...answer); };
+      view.restart();
     };
 
     // ---- what pages see -----------------------------------------------------
@@ -387,8 +410,8 @@
     this.init = (action, { container, onSuccess = () => {}, onError = () => {}, classPrefix = 'loginradius-' } = {}) => {
       hooks.call('beforeInit', action);
       const place = document.getElementById(container) ?? document.getElementsByClassName(container)[0];
-      if (!Object.hasOwn(actions, action)) onError([told(failure(971, `: ${action}`))]);
-      else if (!place) onError([told(failure(971, `: there is no container ${container}`))]);
+      if (!Object.hasOwn(actions, action)) onError([told(failure(971, `The action ${action} is not supported`))]);
+      else if (!place) onError([told(failure(971, `There is no container ${container}`))]);
       else actions[action]({ container: place, prefix: classPrefix, onSuccess, onError });
     };
 
@@ -404,8 +427,8 @@
       twoFAVerifyOTP: (data, ...then) => answer(prove(key(), 'otp', data), ...then),
       twoFAResendOTP: (data, ...then) => answer(resend(key(), data), ...then),
       resetTwoFactor: (name, ...then) => answer(reset(name), ...then),
-      getBackupCode: (token, ...then) => answer(codes('/backupcode', token), ...then),
-      resetBackupCode: (token, ...then) => answer(codes('/backupcode/reset', token), ...then),
+      getBackupCode: (token, ...then) => answer(codes('', token), ...then),
+      resetBackupCode: (token, ...then) => answer(codes('/reset', token), ...then),
       invalidateToken: (token, ...then) => answer(request('logout', 'GET', '/auth/access_token/InValidate', { token }).then((done) => {
         for (const k of [SECOND, ACCESS, USER]) storage.removeBrowserStorage(k);
         return done;
