@@ -213,6 +213,7 @@ await scenario('answers that are none', {}, async (page) => {
   await expect([204, ''], [1000, 'The server gave no answer']);
   await expect([403, '{}'], [1000, 'The server gave no answer']);
   await expect([200, '{}'], [1000, 'The server gave no answer']);
+  await expect([403, '{"access_token":"00000000-0000-4000-8000-0000000000aa"}'], [1000, 'The server gave no answer']);
   await expect([429, 'slow down'], [429, 'Too many requests']);
   await expect([200, '{"ErrorCode":950,"Message":"Operation failed"}'], [950, 'Operation failed']);
   same('a fault of the server marks no field', await page.getAttribute(field('login', 'password'), 'aria-invalid'), null);

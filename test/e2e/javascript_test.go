@@ -2,9 +2,9 @@ package e2e
 
 import "testing"
 
-// TestLoginRadiusPage walks pages that were written for LoginRadius' browser
+// TestJavaScriptInterface walks pages that were written for LoginRadius' browser
 // interface, with the script that the gate serves in its place, against a stand-in
 // for the API.
-func TestLoginRadiusPage(t *testing.T) {
+func TestJavaScriptInterface(t *testing.T) {
 	runChromium(t, "loginradius.mjs")
 }
