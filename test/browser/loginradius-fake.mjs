@@ -31,7 +31,7 @@ function show(action, container, done) {
 }
 function says(text) { document.getElementById('says').textContent = text; }
 `;
-const files = {
+export const files = {
   '/login': ['text/html', html('Payroll', ['login-container'], 'login.js')],
   '/login.js': ['text/javascript', `${options}
 show('login', 'login-container', function (response) { if (response.access_token) says('in as ' + response.Profile.Uid); });`],

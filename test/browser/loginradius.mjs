@@ -7,6 +7,8 @@ import { check, end, launch, pictures } from './chromium.mjs';
 import { looker } from './look.mjs';
 import { markup, start } from './loginradius-fake.mjs';
 
+// A callback that never comes would be waited for without end.
+setTimeout(() => { console.log('FAIL the walk does not end'); process.exit(1); }, 240000).unref();
 const look = looker(pictures(process.argv[2]));
 const browser = await launch();
 const fake = await start();
