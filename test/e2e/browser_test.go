@@ -52,9 +52,26 @@ func (a *app) inChromium(t *testing.T, g *gate, upstream string) {
 	g.chromium(t, "sign-in.mjs", a.name, g.url, proxy.URL)
 }
 
-// chromium runs a script of test/browser in Debian's Chromium. After its own
+// chromium runs a script of test/browser against the gate. After its own
 // arguments it is told where the phones are and where pictures go.
 func (g *gate) chromium(t *testing.T, script string, args ...string) {
+	t.Helper()
+	phones := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		codes := map[string]string{}
+		for user, number := range map[string]string{"alice": alicePhone, "bob": bobPhone} {
+			if c, ok := g.phones.code(number); ok {
+				codes[user] = c
+			}
+		}
+		_ = json.NewEncoder(w).Encode(map[string]any{"sent": g.phones.count(), "codes": codes})
+	}))
+	t.Cleanup(phones.Close)
+	runChromium(t, script, append(args, phones.URL)...)
+}
+
+// runChromium runs a script of test/browser in Debian's Chromium. After its own
+// arguments it is told where pictures go.
+func runChromium(t *testing.T, script string, args ...string) {
 	t.Helper()
 	chromium := os.Getenv("CHROMIUM")
 	if chromium == "" {
@@ -74,21 +91,11 @@ func (g *gate) chromium(t *testing.T, script string, args ...string) {
 			servers.Missing(t, "playwright-core from the npm registry: "+string(out))
 		}
 	}
-	phones := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		codes := map[string]string{}
-		for user, number := range map[string]string{"alice": alicePhone, "bob": bobPhone} {
-			if c, ok := g.phones.code(number); ok {
-				codes[user] = c
-			}
-		}
-		_ = json.NewEncoder(w).Encode(map[string]any{"sent": g.phones.count(), "codes": codes})
-	}))
-	t.Cleanup(phones.Close)
 	pictures := os.Getenv("PICTURES")
 	if pictures == "" {
 		pictures = t.TempDir()
 	}
-	cmd := exec.Command("node", append([]string{script}, append(args, phones.URL, filepath.Join(pictures, t.Name()))...)...)
+	cmd := exec.Command("node", append([]string{script}, append(args, filepath.Join(pictures, t.Name()))...)...)
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "CHROMIUM="+chromium)
 	out, err := cmd.CombinedOutput()

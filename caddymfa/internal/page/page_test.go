@@ -418,7 +418,10 @@ func TestAsset(t *testing.T) {
 		p.Asset(w, r, name)
 		return w
 	}
-	for name, kind := range map[string]string{"style.css": "text/css; charset=utf-8", "code.js": "text/javascript; charset=utf-8"} {
+	for name, kind := range map[string]string{
+		"style.css": "text/css; charset=utf-8", "code.js": "text/javascript; charset=utf-8",
+		"loginradius.js": "text/javascript; charset=utf-8",
+	} {
 		w := get("GET", name, "")
 		h := w.Header()
 		if w.Code != 200 || w.Body.Len() == 0 || h.Get("Content-Type") != kind || h.Get("X-Content-Type-Options") != "nosniff" ||
