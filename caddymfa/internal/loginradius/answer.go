@@ -187,6 +187,9 @@ func (r *reader) list(depth int) (tree, bool) {
 		if !ok {
 			return nil, false
 		}
+		if had, again := t[name]; again {
+			inner = join(had, inner)
+		}
 		t[name], all = inner, all || name == "*"
 		if !strings.HasPrefix(r.text, ",") || depth > 0 && all {
 			break
@@ -197,6 +200,21 @@ func (r *reader) list(depth int) (tree, bool) {
 		return nil, true
 	}
 	return t, true
+}
+
+// join is what either of two wishes asks for: the widget names an object once for
+// each of its fields.
+func join(a, b tree) tree {
+	if a == nil || b == nil {
+		return nil
+	}
+	for name, inner := range b {
+		if had, again := a[name]; again {
+			inner = join(had, inner)
+		}
+		a[name] = inner
+	}
+	return a
 }
 
 // inner reads what is wanted of a field.

@@ -240,15 +240,18 @@ func TestProjection(t *testing.T) {
 	}{A: "a", B: []email{{"t", "v"}}}
 	in.C.D = 7
 	for fields, want := range map[string]string{
-		"":         `{"A":"a","B":[{"Type":"t","Value":"v"}],"C":{"D":7,"E":0}}`,
-		"*":        `{"A":"a","B":[{"Type":"t","Value":"v"}],"C":{"D":7,"E":0}}`,
-		"a":        `{"A":"a"}`,
-		"A,c(d)":   `{"A":"a","C":{"D":7}}`,
-		"c/e":      `{"C":{"E":0}}`,
-		"b(value)": `{"B":[{"Value":"v"}]}`,
-		"c(*),a":   `{"A":"a","C":{"D":7,"E":0}}`,
-		"nothing":  `{}`,
-		"a,,b":     "", "a(": "", "a)": "", "(a)": "", ",": "", "a(b(c(d(e(f(g))))))": "", "a/": "", "a(b)c": "",
+		"":          `{"A":"a","B":[{"Type":"t","Value":"v"}],"C":{"D":7,"E":0}}`,
+		"*":         `{"A":"a","B":[{"Type":"t","Value":"v"}],"C":{"D":7,"E":0}}`,
+		"a":         `{"A":"a"}`,
+		"A,c(d)":    `{"A":"a","C":{"D":7}}`,
+		"c/e":       `{"C":{"E":0}}`,
+		"b(value)":  `{"B":[{"Value":"v"}]}`,
+		"c(*),a":    `{"A":"a","C":{"D":7,"E":0}}`,
+		"c/d,a,c/e": `{"A":"a","C":{"D":7,"E":0}}`,
+		"c/d,c":     `{"C":{"D":7,"E":0}}`,
+		"c,c/d":     `{"C":{"D":7,"E":0}}`,
+		"nothing":   `{}`,
+		"a,,b":      "", "a(": "", "a)": "", "(a)": "", ",": "", "a(b(c(d(e(f(g))))))": "", "a/": "", "a(b)c": "",
 	} {
 		v := arrived(t, "GET", "https://example.com/identity/v2/x?fields="+url.QueryEscape(fields), "")
 		if p := v.read(); p != nil {

@@ -56,6 +56,9 @@ func (p *problem) write(w http.ResponseWriter) {
 	if p.code == page.ErrorCode(p.reason) {
 		e.Say(p.reason)
 	}
+	if p.reason == event.ProofNeeded { // 1143 stands for other refusals as well; our script asks for a code then
+		e.Reason = p.reason
+	}
 	if p.status != 0 {
 		status = p.status
 	}
