@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/caddymfa/caddymfa/test/demoapp"
 )
@@ -140,6 +141,7 @@ func TestOperatorsManageUsers(t *testing.T) {
 	}
 
 	// Each act names who did it to whom; the code and the numbers are nowhere.
+	time.Sleep(200 * time.Millisecond) // the process's output comes by a pipe
 	log := g.log.String()
 	for _, act := range []string{"end sessions", "help desk's code", "set number", "reset", "unlock"} {
 		if !regexp.MustCompile(`"operator"[^\n]*"user": ?"alice"[^\n]*"by": ?"carol"[^\n]*"detail": ?"` + act).MatchString(log) {
