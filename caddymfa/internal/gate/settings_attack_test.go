@@ -115,7 +115,7 @@ func operator(user string) flow.Operator {
 func TestAUserChangesTheNumber(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		c := w.enrol("alice")
-		other := w.browser().signIn("alice")
+		elsewhere := w.browser().signIn("alice")
 		c.get("/mfa/settings").is(http.StatusOK, "<strong>56</strong>", "/mfa/settings/number", "NIST")
 		w.later()
 		c.get("/mfa/settings/number").to("/mfa/settings/confirm?for=number")
@@ -148,7 +148,7 @@ func TestAUserChangesTheNumber(t *testing.T) {
 			t.Errorf("who was told? %v", w.phones.texts)
 		}
 		c.in("alice").get("/mfa/settings").is(http.StatusOK, "<strong>99</strong>")
-		other.out()
+		elsewhere.out()
 		c.codes() // the proof of the new number is one, and the session goes on
 		d := w.browser().pends("alice")
 		d.code(w.phones.lastTo(t, another)).in("alice")
