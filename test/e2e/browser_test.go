@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/caddymfa/caddymfa/test/demoapp"
@@ -37,6 +38,17 @@ func TestBrowser(t *testing.T) {
 	t.Cleanup(app.Close)
 	g := startGate(t, freePort(t), app.Listener.Addr().String(), demoBlock, "")
 	g.chromium(t, "walk.mjs", g.url)
+}
+
+// TestBrowserSettings walks the pages by which users manage the second factor.
+func TestBrowserSettings(t *testing.T) {
+	app := httptest.NewServer(demoapp.New())
+	t.Cleanup(app.Close)
+	block := strings.Replace(demoBlock, "user form user\n", "user form user\n\t\t\tpassword form password\n", 1) + `
+		policy optional
+		trusted_device 30d`
+	g := startGate(t, freePort(t), app.Listener.Addr().String(), block, "")
+	g.chromium(t, "settings.mjs", g.url)
 }
 
 // inChromium walks a real application, or a fixture, in Chromium: without the
@@ -76,7 +88,7 @@ func (g *gate) chromium(t *testing.T, script string, args ...string) {
 	}
 	phones := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		codes := map[string]string{}
-		for user, number := range map[string]string{"alice": alicePhone, "bob": bobPhone} {
+		for user, number := range map[string]string{"alice": alicePhone, "bob": bobPhone, "carol": carolPhone} {
 			if c, ok := g.phones.code(number); ok {
 				codes[user] = c
 			}

@@ -96,7 +96,7 @@ func (c *client) codes() (codes []string) {
 // change moves the number to another, with a fresh proof.
 func (c *client) change() *client {
 	c.w.t.Helper()
-	c.send("settings/number", "phoneno2fa", another).is(http.StatusOK)
+	c.send("settings/number", "phoneno2fa", another).to("/mfa/settings/number")
 	return c.send("settings/number/verify", "otp", c.w.phones.lastTo(c.w.t, another)).is(http.StatusOK, "Your number was changed", "99")
 }
 
@@ -128,8 +128,8 @@ func TestAUserChangesTheNumber(t *testing.T) {
 		if n := w.phones.count(); n != texts {
 			t.Fatalf("%d texts by GET", n-texts)
 		}
-		c.send("settings/confirm", "for", "number").is(http.StatusOK, `action="/mfa/settings/confirm/verify"`, `name="for" value="number"`)
-		c.get("/mfa/settings/confirm?for=number").is(http.StatusOK, `action="/mfa/settings/confirm/verify"`)
+		c.send("settings/confirm", "for", "number").to("/mfa/settings/confirm?for=number")
+		c.get("/mfa/settings/confirm?for=number").is(http.StatusOK, `action="/mfa/settings/confirm/verify"`, `name="for" value="number"`)
 		c.send("resend").is(http.StatusTooManyRequests, `action="/mfa/settings/confirm/verify"`)
 		c.send("settings/confirm/verify", "for", "number", "otp", other(w.phones.last(t, "alice"))).is(http.StatusForbidden, "not correct")
 		c.send("settings/confirm/verify", "for", "number", "otp", "12").is(http.StatusBadRequest, "6 numbers")
@@ -140,7 +140,8 @@ func TestAUserChangesTheNumber(t *testing.T) {
 				t.Errorf("%q: %d %s", bad, c.status, c.body)
 			}
 		}
-		c.send("settings/number", "phoneno2fa", another).is(http.StatusOK, `action="/mfa/settings/number/verify"`, "99", "?number=1")
+		c.send("settings/number", "phoneno2fa", another).to("/mfa/settings/number")
+		c.get("/mfa/settings/number").is(http.StatusOK, `action="/mfa/settings/number/verify"`, "99", "?number=1")
 		c.get("/mfa/settings").is(http.StatusOK, "<strong>56</strong>") // not before the code
 		c.send("settings/number/verify", "otp", other(w.phones.lastTo(t, another))).is(http.StatusForbidden, "not correct")
 		c.send("settings/number/verify", "otp", w.phones.lastTo(t, another)).is(http.StatusOK, "Your number was changed")
@@ -160,10 +161,10 @@ func TestAttack_G1_CodesFromBeforeAnotherNumberAreDead(t *testing.T) {
 		c := w.enrol("alice")
 		pending := w.browser().pends("alice")
 		asking := w.browser().signIn("alice")
-		asking.send("settings/confirm", "for", "number").is(http.StatusOK)
+		asking.send("settings/confirm", "for", "number").to("/mfa/settings/confirm?for=number")
 		confirm := w.phones.last(t, "alice")
 		token := asking.token()
-		c.send("settings/confirm").is(http.StatusOK) // this session's own
+		c.send("settings/confirm").to("/mfa/settings/confirm") // this session's own
 		own := w.phones.last(t, "alice")
 		c.change()
 
@@ -678,7 +679,7 @@ func TestAttack_M10_NamesInTheBodyChangeNothing(t *testing.T) {
 		thief.send("settings/devices", append(ids, "id", device)...).to("/mfa/settings")
 		thief.send("settings/devices", append(ids, "all", "all")...).to("/mfa/settings")
 		thief.send("settings/codes", ids...).is(http.StatusOK)
-		thief.send("settings/number", append(ids, "phoneno2fa", another)...).is(http.StatusOK)
+		thief.send("settings/number", append(ids, "phoneno2fa", another)...).to("/mfa/settings/number")
 		thief.send("settings/number/verify", append(ids, "otp", w.phones.lastTo(t, another))...).is(http.StatusOK)
 		bob.in("bob").get("/mfa/settings").is(http.StatusOK, "<strong>21</strong>", "You have none yet", device)
 		if refs := bob.sessions(); !slices.Equal(refs, victims) {
@@ -748,9 +749,9 @@ func TestPolicyOptional_OnAndOffAgain(t *testing.T) {
 		}
 		// Who was let in by the password alone does not take over what another
 		// session has set meanwhile.
-		other.send("settings/number", "phoneno2fa", another).is(http.StatusOK)
+		other.send("settings/number", "phoneno2fa", another).to("/mfa/settings/number")
 		c.get("/mfa/settings/number").is(http.StatusOK, `name="phoneno2fa"`)
-		c.send("settings/number", "phoneno2fa", numbers["alice"]).is(http.StatusOK)
+		c.send("settings/number", "phoneno2fa", numbers["alice"]).to("/mfa/settings/number")
 		site, late := other.loaded()
 		c.send("settings/number/verify", "otp", w.phones.last(t, "alice")).is(http.StatusOK, "Codes by text are on")
 		if v, err := w.flow().ProveNumber(t.Context(), site, late, w.phones.lastTo(t, another)); err == nil && v.Reason == event.OK {
@@ -762,7 +763,7 @@ func TestPolicyOptional_OnAndOffAgain(t *testing.T) {
 		w.later()
 		c.get("/mfa/settings/remove").to("/mfa/settings/confirm?for=remove")
 		c.send("settings/remove").to("/mfa/settings/confirm?for=remove")
-		c.send("settings/confirm", "for", "remove").is(http.StatusOK)
+		c.send("settings/confirm", "for", "remove").to("/mfa/settings/confirm?for=remove")
 		c.send("settings/confirm/verify", "for", "remove", "otp", w.phones.last(t, "alice")).to("/mfa/settings/remove")
 		c.get("/mfa/settings/remove").is(http.StatusOK, "Turn off codes by text?")
 		c.send("settings/remove").is(http.StatusOK, "Codes by text are off")
@@ -770,7 +771,7 @@ func TestPolicyOptional_OnAndOffAgain(t *testing.T) {
 			t.Error("the owner was not told")
 		}
 		c.in("alice").get("/mfa/settings").is(http.StatusOK, "Turn on codes by text")
-		c.send("settings/number", "phoneno2fa", numbers["alice"]).is(http.StatusOK) // the session goes on
+		c.send("settings/number", "phoneno2fa", numbers["alice"]).to("/mfa/settings/number") // the session goes on
 	}, optional)
 }
 
@@ -792,7 +793,7 @@ func TestAttack_D7_SettingsPutNoSecretInEvents(t *testing.T) {
 		w.browser().pends("alice").send("recover", "backupcode", codes[0]).is(http.StatusForbidden)
 		d.returns().get("/login").login("alice", "pw-a")
 		w.later()
-		c.send("settings/confirm").is(http.StatusOK)
+		c.send("settings/confirm").to("/mfa/settings/confirm")
 		c.send("settings/confirm/verify", "otp", w.phones.last(t, "alice")).to("/mfa/settings")
 		c.change()
 		must(t, w.flow().Reset(t.Context(), operator("alice")))
@@ -821,7 +822,7 @@ func TestAttack_E10_E11_CodesOfTheSettings(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		c := w.enrol("alice")
 		w.later()
-		c.send("settings/confirm", "for", "codes").is(http.StatusOK)
+		c.send("settings/confirm", "for", "codes").to("/mfa/settings/confirm?for=codes")
 		right := w.phones.last(t, "alice")
 		token := c.token()
 		for name, body := range map[string]string{
@@ -847,7 +848,7 @@ func TestAttack_E10_E11_CodesOfTheSettings(t *testing.T) {
 		c.send("settings/confirm/verify", "otp", fresh).is(http.StatusForbidden)
 		// Five wrong ones use a code up, and not the session.
 		w.later()
-		c.send("settings/confirm").is(http.StatusOK)
+		c.send("settings/confirm").to("/mfa/settings/confirm")
 		right = w.phones.last(t, "alice")
 		for range 5 {
 			c.send("settings/confirm/verify", "otp", other(right)).is(http.StatusForbidden)
@@ -856,7 +857,7 @@ func TestAttack_E10_E11_CodesOfTheSettings(t *testing.T) {
 			t.Errorf("%s", c.body)
 		}
 		c.send("settings/confirm/verify", "otp", right).is(http.StatusForbidden)
-		c.in("alice").send("settings/confirm").is(http.StatusOK)
+		c.in("alice").send("settings/confirm").to("/mfa/settings/confirm")
 		c.send("settings/confirm/verify", "otp", w.phones.last(t, "alice")).to("/mfa/settings")
 	}, byThemselves)
 }

@@ -381,6 +381,10 @@ func (p *Portal) sent(v *visit, s *session.Session, sending flow.Sending, err er
 		page.WriteJSON(v.w, http.StatusOK, page.SMS{AccountSid: "caddymfa", Sid: st.ID})
 		return
 	}
+	if st, err := p.Flow.Challenge(s); err == nil && sending.Reason == event.Sent && st.Sends == 1 && s.Level == session.Verified {
+		p.seeOther(v, p.stepURL(v, st)) // the browser's Back does not send another text
+		return
+	}
 	view := p.challengeView(v)
 	if _, typed := v.field("phoneno2fa"); typed == intake.Exact && code == http.StatusBadRequest {
 		view.Kind = page.Number

@@ -95,6 +95,18 @@ func (p *Portal) prove(v *visit, what string) {
 	p.seeOther(v, p.Prefix+"/settings/confirm?for="+what)
 }
 
+// stepURL is where the code of a step is asked for.
+func (p *Portal) stepURL(v *visit, st challenge.State) string {
+	if st.For == challenge.NewNumber {
+		return p.Prefix + "/settings/number"
+	}
+	at := p.Prefix + "/settings/confirm"
+	if what := v.wanted(); what != "" {
+		at += "?for=" + what
+	}
+	return at
+}
+
 // stepView describes a step of the settings: its code where one is under way,
 // else the page that asks for it.
 func (p *Portal) stepView(v *visit, st challenge.State, none error) page.View {
