@@ -223,7 +223,11 @@ func (p *Portal) recover(v *visit) {
 		p.release(v, res.Release)
 	default:
 		p.hand(v, res.Release)
-		p.page(v, http.StatusOK, page.View{Kind: page.Recovered, Next: res.Release.Location})
+		view := page.View{Kind: page.Recovered, Next: res.Release.Location}
+		if set, err := p.Flow.Settings(v.c.R.Context(), v.g, v.c.Session); err == nil {
+			view.Settings = shown(v, set)
+		}
+		p.page(v, http.StatusOK, view)
 	}
 }
 
