@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/caddymfa/caddymfa/test/demoapp"
@@ -39,6 +40,17 @@ func TestBrowser(t *testing.T) {
 	g.chromium(t, "walk.mjs", g.url)
 }
 
+// TestBrowserSettings walks the pages by which users manage the second factor.
+func TestBrowserSettings(t *testing.T) {
+	app := httptest.NewServer(demoapp.New())
+	t.Cleanup(app.Close)
+	block := strings.Replace(demoBlock, "user form user\n", "user form user\n\t\t\tpassword form password\n", 1) + `
+		policy optional
+		trusted_device 30d`
+	g := startGate(t, freePort(t), app.Listener.Addr().String(), block, "")
+	g.chromium(t, "settings.mjs", g.url)
+}
+
 // inChromium walks a real application, or a fixture, in Chromium: without the
 // gate, and through it.
 func (a *app) inChromium(t *testing.T, g *gate, upstream string) {
@@ -58,7 +70,7 @@ func (g *gate) chromium(t *testing.T, script string, args ...string) {
 	t.Helper()
 	phones := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		codes := map[string]string{}
-		for user, number := range map[string]string{"alice": alicePhone, "bob": bobPhone} {
+		for user, number := range map[string]string{"alice": alicePhone, "bob": bobPhone, "carol": carolPhone} {
 			if c, ok := g.phones.code(number); ok {
 				codes[user] = c
 			}

@@ -21,6 +21,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -85,15 +86,16 @@ func (p *phones) count() int {
 
 var code = regexp.MustCompile(`^(\d{6}) `)
 
-// code is the code of the last text to a number.
+// code is the code of the last text to a number that has one.
 func (p *phones) code(number string) (string, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	list := p.texts[number]
-	if len(list) == 0 {
-		return "", false
+	for _, text := range slices.Backward(p.texts[number]) {
+		if m := code.FindStringSubmatch(text); m != nil {
+			return m[1], true
+		}
 	}
-	return code.FindStringSubmatch(list[len(list)-1])[1], true
+	return "", false
 }
 
 // last is the same, where there must be one.

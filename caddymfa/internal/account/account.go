@@ -74,8 +74,8 @@ func key(kind, app, user string) string {
 type Account struct {
 	// User is the name the application knows the user by; the keys hold a hash.
 	User string `json:"u,omitempty"`
-	// Epoch counts resets. What was begun before a reset carries the old one, and
-	// comes to nothing.
+	// Epoch counts resets and numbers. What was begun before a reset, or with
+	// another number, carries an older one, and comes to nothing (attacks G1, G3).
 	Epoch int `json:"p,omitempty"`
 	// Number is where codes go, E.164, "" for none; VerifiedAt when it was proven
 	// or an operator set it.
@@ -104,12 +104,12 @@ func (b *Book) Find(ctx context.Context, app, user string) (Account, error) {
 	return *a, nil
 }
 
-// ErrReset: the account was reset since the caller's epoch.
-var ErrReset = errors.New("account: reset meanwhile")
+// ErrReset: the account was reset since the caller's epoch, or has another number.
+var ErrReset = errors.New("account: reset meanwhile, or another number")
 
 // Change changes an account, one writer after the other. change sees the newest
 // state; an error of it ends the change and is returned as it is. epoch is the
-// one that the caller has begun in: after a reset the change is ErrReset.
+// one that the caller has begun in: when it is over the change is ErrReset.
 func (b *Book) Change(ctx context.Context, app, user string, epoch int, change func(*Account) error) (Account, error) {
 	k := key("a", app, user)
 	for i := range maxRetries {
@@ -127,7 +127,7 @@ func (b *Book) Change(ctx context.Context, app, user string, epoch int, change f
 		if err := change(a); err != nil {
 			return Account{}, err
 		}
-		a.User, a.Epoch = user, epoch
+		a.User = user
 		if fresh {
 			if err := b.Remember(ctx, app, user); err != nil {
 				return Account{}, err
@@ -147,23 +147,25 @@ func (b *Book) Change(ctx context.Context, app, user string, epoch int, change f
 // ErrEnrolled: the user has another number by now.
 var ErrEnrolled = errors.New("account: another number was verified meanwhile")
 
-// Enrol keeps the first verified number of a user. Of two that are verified at
-// once one wins; the other is ErrEnrolled.
-func (b *Book) Enrol(ctx context.Context, app, user string, epoch int, number, lang string, now time.Time) error {
-	_, err := b.Change(ctx, app, user, epoch, func(a *Account) error {
+// Enrol keeps the first verified number of a user, and returns the epoch that
+// begins with it. Of two that are verified at once one wins; the other is
+// ErrEnrolled or ErrReset.
+func (b *Book) Enrol(ctx context.Context, app, user string, epoch int, number, lang string, now time.Time) (int, error) {
+	a, err := b.Change(ctx, app, user, epoch, func(a *Account) error {
 		if a.Number != "" {
 			return ErrEnrolled
 		}
 		a.SetNumber(number, lang, "", now)
 		return nil
 	})
-	return err
+	return a.Epoch, err
 }
 
-// SetNumber puts a number in the place of another. What was trusted because of
-// the other one is trusted no longer.
+// SetNumber puts a number in the place of another, or of none. What was trusted
+// because of the other one is trusted no longer, and an epoch begins.
 func (a *Account) SetNumber(number, lang, by string, now time.Time) {
 	a.Number, a.VerifiedAt, a.By, a.Devices = number, now, by, nil
+	a.Epoch++
 	if lang != "" {
 		a.Lang = lang
 	}

@@ -141,11 +141,14 @@ func TestEnrolmentHasOneWinnerAndSurvivesARotation(t *testing.T) {
 	if a, err := b.Find(t.Context(), "app", "alice"); a.Number != "" || err != nil {
 		t.Fatalf("%v, %v", a, err)
 	}
-	if err := b.Enrol(t.Context(), "app", "alice", 0, "+447400123456", "en", time.Now()); err != nil {
+	epoch, err := b.Enrol(t.Context(), "app", "alice", 0, "+447400123456", "en", time.Now())
+	if err != nil {
 		t.Fatal(err)
 	}
-	if err := b.Enrol(t.Context(), "app", "alice", 0, "+447400654321", "en", time.Now()); !errors.Is(err, ErrEnrolled) {
-		t.Fatalf("second enrolment: %v", err)
+	for old, want := range map[int]error{0: ErrReset, epoch: ErrEnrolled} {
+		if _, err := b.Enrol(t.Context(), "app", "alice", old, "+447400654321", "en", time.Now()); !errors.Is(err, want) {
+			t.Fatalf("second enrolment, begun in epoch %d: %v", old, err)
+		}
 	}
 	rotate := func(secrets ...string) *Book {
 		r := book(t, secrets...)

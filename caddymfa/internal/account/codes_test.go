@@ -174,7 +174,7 @@ func TestChangeHasOneWriterAfterTheOther(t *testing.T) {
 func TestAttack_G3_AResetLeavesNothingAndEndsWhatIsUnderWay(t *testing.T) {
 	b := book(t)
 	ctx := t.Context()
-	if err := b.Enrol(ctx, "app", "alice", 0, "+447400123456", "de", time.Now()); err != nil {
+	if _, err := b.Enrol(ctx, "app", "alice", 0, "+447400123456", "de", time.Now()); err != nil {
 		t.Fatal(err)
 	}
 	for range 10 {
@@ -184,20 +184,20 @@ func TestAttack_G3_AResetLeavesNothingAndEndsWhatIsUnderWay(t *testing.T) {
 	if err != nil || was.Number != "+447400123456" || was.Lang != "de" {
 		t.Fatalf("%+v, %v", was, err)
 	}
-	if a, err := b.Find(ctx, "app", "alice"); err != nil || a.Number != "" || a.Codes != nil || a.Devices != nil || a.Epoch != 1 {
+	if a, err := b.Find(ctx, "app", "alice"); err != nil || a.Number != "" || a.Codes != nil || a.Devices != nil || a.Epoch != 2 {
 		t.Errorf("left: %+v, %v", a, err)
 	}
 	if st, err := b.Standing(ctx, "app", "alice"); err != nil || st.Locked {
 		t.Errorf("still locked: %+v, %v", st, err)
 	}
 	// Begun before the reset: an enrolment, and new codes.
-	if err := b.Enrol(ctx, "app", "alice", 0, "+447400654321", "", time.Now()); !errors.Is(err, ErrReset) {
+	if _, err := b.Enrol(ctx, "app", "alice", 0, "+447400654321", "", time.Now()); !errors.Is(err, ErrReset) {
 		t.Errorf("an enrolment: %v", err)
 	}
 	if _, err := b.Change(ctx, "app", "alice", 0, func(a *Account) error { a.MakeCodes(time.Now()); return nil }); !errors.Is(err, ErrReset) {
 		t.Errorf("recovery codes: %v", err)
 	}
-	if err := b.Enrol(ctx, "app", "alice", 1, "+447400654321", "", time.Now()); err != nil {
+	if _, err := b.Enrol(ctx, "app", "alice", 2, "+447400654321", "", time.Now()); err != nil {
 		t.Errorf("begun after it: %v", err)
 	}
 	if _, err := b.Reset(ctx, "app", "nobody"); err != nil {

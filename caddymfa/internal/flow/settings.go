@@ -192,7 +192,7 @@ func (f *Flow) ProveNumber(ctx context.Context, g *Gate, c *Call, typed string) 
 		return v, err
 	}
 	old := ""
-	_, err = f.Accounts.Change(ctx, g.App, c.Session.User, c.Session.Epoch, func(a *account.Account) error {
+	a, err := f.Accounts.Change(ctx, g.App, c.Session.User, c.Session.Epoch, func(a *account.Account) error {
 		old = a.Number
 		a.SetNumber(st.Number, st.Lang, "", now)
 		return nil
@@ -202,21 +202,26 @@ func (f *Flow) ProveNumber(ctx context.Context, g *Gate, c *Call, typed string) 
 	} else if err != nil {
 		return Verification{}, err
 	}
-	return v, f.changed(ctx, g, c, v.Session, event.OK, old, st.Number, st.Lang)
+	v.Session, err = f.changed(ctx, g, c, v.Session, a.Epoch, event.OK, old, st.Number, st.Lang)
+	return v, err
 }
 
-// changed is what follows another number, or none: the other sessions end, and
-// both numbers are told.
-func (f *Flow) changed(ctx context.Context, g *Gate, c *Call, s *session.Session, reason event.Reason, from, to, lang string) error {
+// changed is what follows another number, or none: this session goes on in the
+// new epoch, the others end, and both numbers are told.
+func (f *Flow) changed(ctx context.Context, g *Gate, c *Call, s *session.Session, epoch int, reason event.Reason, from, to, lang string) (*session.Session, error) {
 	f.emit(ctx, g, s, event.Event{Name: event.NumberChanged, Reason: reason})
-	_, err := f.Sessions.DismissAll(ctx, g.App, s.User, s)
+	_, ended := f.Sessions.DismissAll(ctx, g.App, s.User, s)
+	next, err := f.Sessions.Update(ctx, &g.Gate, s, func(r session.Record) (session.Record, error) {
+		r.Epoch = epoch
+		return r, nil
+	})
 	if to == "" {
 		f.tell(ctx, g, s.User, from, c.network(), lang, sms.Removed)
-		return err
+	} else {
+		f.tell(ctx, g, s.User, from, c.network(), lang, sms.Changed)
+		f.tell(ctx, g, s.User, to, c.network(), lang, sms.Added)
 	}
-	f.tell(ctx, g, s.User, from, c.network(), lang, sms.Changed)
-	f.tell(ctx, g, s.User, to, c.network(), lang, sms.Added)
-	return err
+	return next, errors.Join(ended, err)
 }
 
 // RemoveNumber takes the user's second factor away, where the policy lets him.
@@ -238,9 +243,9 @@ func (f *Flow) RemoveNumber(ctx context.Context, g *Gate, c *Call) (event.Reason
 		return event.ProofNeeded, nil
 	}
 	var was account.Account
-	_, err = f.Accounts.Change(ctx, g.App, s.User, s.Epoch, func(a *account.Account) error {
+	a, err := f.Accounts.Change(ctx, g.App, s.User, s.Epoch, func(a *account.Account) error {
 		was = *a
-		*a = account.Account{}
+		*a = account.Account{Epoch: a.Epoch + 1}
 		return nil
 	})
 	if errors.Is(err, account.ErrReset) {
@@ -248,7 +253,8 @@ func (f *Flow) RemoveNumber(ctx context.Context, g *Gate, c *Call) (event.Reason
 	} else if err != nil {
 		return "", err
 	}
-	return event.OK, f.changed(ctx, g, c, s, event.Removed, was.Number, "", was.Lang)
+	_, err = f.changed(ctx, g, c, s, a.Epoch, event.Removed, was.Number, "", was.Lang)
+	return event.OK, err
 }
 
 // RecoveryCodes makes recovery codes: ten, in place of all others. They are

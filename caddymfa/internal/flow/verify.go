@@ -109,16 +109,38 @@ func (f *Flow) wrong(ctx context.Context, g *Gate, c *Call, st challenge.State, 
 		reason := lockReason(lock.Disabled)
 		f.emit(ctx, g, s, event.Event{Name: event.Locked, Reason: reason})
 		v, err := f.end(ctx, g, s, Verification{Reason: reason, Ended: true, Until: lock.Until})
-		if !st.Enrol { // nobody has proven a number that is only to be enrolled
-			f.tell(ctx, g, s.User, st.Number, c.network(), st.Lang, sms.Locked)
+		// The owner's number: the challenge's may be one that is only to be proven.
+		if number, a, err := f.number(ctx, g, s.User); err == nil {
+			lang := a.Lang
+			if lang == "" {
+				lang = st.Lang
+			}
+			f.tell(ctx, g, s.User, number, c.network(), lang, sms.Locked)
 		}
 		return v, err
 	case left == 0 && s.Level == session.Pending:
 		return f.end(ctx, g, s, Verification{Reason: event.UsedUp, Ended: true})
 	case left == 0:
-		return f.refused(ctx, g, s, Verification{Reason: event.UsedUp}), nil
+		return f.giveUp(ctx, g, s, st)
 	}
 	return f.refused(ctx, g, s, Verification{Reason: reason, Left: left}), nil
+}
+
+// giveUp takes a verified session its challenge whose tries are used up: another
+// text would bring the same code.
+func (f *Flow) giveUp(ctx context.Context, g *Gate, s *session.Session, st challenge.State) (Verification, error) {
+	next, err := f.Sessions.Update(ctx, &g.Gate, s, func(r session.Record) (session.Record, error) {
+		if cur, err := challengeOf(r); err == nil && cur.ID == st.ID {
+			r.Challenge = nil
+		}
+		return r, nil
+	})
+	if gone(err) {
+		return f.refused(ctx, g, s, Verification{Reason: event.UsedUp, Ended: true}), nil
+	} else if err != nil {
+		return Verification{}, err
+	}
+	return f.refused(ctx, g, s, Verification{Reason: event.UsedUp, Session: next}), nil
 }
 
 func (f *Flow) refused(ctx context.Context, g *Gate, s *session.Session, v Verification) Verification {
@@ -147,8 +169,9 @@ func (f *Flow) accept(ctx context.Context, g *Gate, c *Call, st challenge.State,
 	} else if err != nil {
 		return Verification{}, err
 	}
+	epoch := s.Epoch
 	if st.Enrol {
-		switch err := f.Accounts.Enrol(ctx, g.App, s.User, s.Epoch, st.Number, st.Lang, now); {
+		switch epoch, err = f.Accounts.Enrol(ctx, g.App, s.User, s.Epoch, st.Number, st.Lang, now); {
 		case errors.Is(err, account.ErrReset), errors.Is(err, account.ErrEnrolled):
 			f.emit(ctx, g, s, event.Event{Name: event.Verify, Reason: event.AlreadyUsed, Err: err})
 			return Verification{Reason: event.AlreadyUsed, Ended: true}, f.Sessions.End(ctx, taken)
@@ -170,7 +193,7 @@ func (f *Flow) accept(ctx context.Context, g *Gate, c *Call, st challenge.State,
 	}
 	rel, deliver := f.release(ctx, g, st, answer)
 	rec := session.Record{
-		Level: session.Verified, Jar: s.Jar, User: s.User, Epoch: s.Epoch, Basic: s.Basic,
+		Level: session.Verified, Jar: s.Jar, User: s.User, Epoch: epoch, Basic: s.Basic,
 		VerifiedAt: now, SeenAt: time.Now(), ExpiresAt: now.Add(g.Lifetime),
 	}
 	if deliver {

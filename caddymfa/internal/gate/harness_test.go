@@ -185,15 +185,30 @@ func (p *inbox) count() int {
 // last is the code of the last text to a user.
 func (p *inbox) last(t *testing.T, user string) string {
 	t.Helper()
+	return p.lastTo(t, numbers[user])
+}
+
+var codeText = regexp.MustCompile(`^(\d{6}) `)
+
+// lastTo is the code of the last text to a number that has one.
+func (p *inbox) lastTo(t *testing.T, number string) string {
+	t.Helper()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, v := range slices.Backward(p.texts) {
-		if v.To == numbers[user] && len(v.Text) > 6 && v.Text[6] == ' ' {
-			return v.Text[:6]
+		if m := codeText.FindStringSubmatch(v.Text); v.To == number && m != nil {
+			return m[1]
 		}
 	}
-	t.Fatalf("no text to %s", user)
+	t.Fatalf("no text to %s", number)
 	return ""
+}
+
+// told reports whether a number got a text with these words.
+func (p *inbox) told(number, words string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.ContainsFunc(p.texts, func(m sms.Message) bool { return m.To == number && strings.Contains(m.Text, words) })
 }
 
 // log keeps events.

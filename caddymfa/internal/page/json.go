@@ -40,6 +40,11 @@ type SMS struct {
 	AccountSid, Sid string
 }
 
+// BackupCodes is LoginRadius' answer to a wish for recovery codes.
+type BackupCodes struct {
+	BackUpCodes []string
+}
+
 // Status is the state of a session.
 type Status struct {
 	// Level is "", pending or verified.

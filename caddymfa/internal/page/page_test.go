@@ -26,6 +26,7 @@ var reasons = []event.Reason{
 	event.GatewayDown, event.NumberRefused, event.BadNumber, event.BadCountry, event.BadNumberType,
 	event.WrongCode, event.MalformedCode, event.ExpiredCode, event.UsedUp, event.AlreadyUsed, event.LockedOut,
 	event.Disabled, event.BadToken, event.Logout, event.AppLogout, event.Cancelled, event.SameUser, event.NoFactor,
+	event.ProofNeeded, event.Required, event.CodesExist, event.NumberKnown, event.WrongRecovery, event.Removed,
 }
 
 // told are the reasons that reach a page as a message: "other" is not enough.
@@ -33,7 +34,7 @@ var told = []event.Reason{
 	event.Anonymous, event.UnknownHandle, event.NotSent, event.Denied, event.Ambiguous, event.CrossSite, event.LoginByGet,
 	event.Upgrade, event.StoreDown, event.LoginLoop, event.TooManyVisitors, event.InProgress, event.TrapHit,
 	event.NoAnswer, event.Unreadable, event.NoVerdict, event.NoUser, event.NoNumber, event.UsedUp, event.AlreadyUsed,
-	event.LockedOut, event.Disabled, event.BadToken,
+	event.LockedOut, event.Disabled, event.BadToken, event.Pending,
 }
 
 var languages = []string{"en", "de", "fr", "es"}
@@ -59,7 +60,27 @@ func view(kind Kind) View {
 	return View{
 		Kind: kind, App: "Example", Base: "/mfa", Login: "/login", Token: "t0ken", User: "alice", Ending: "67",
 		Digits: 6, Minutes: 5, Left: 2, Wait: 29500 * time.Millisecond, Resend: true, Regions: []string{"DE", "GB"},
+		Trust: 30 * 24 * time.Hour, Next: "/home", New: []string{"abcde-fghij-kmnpq", "rstuv-wxyz2-34567"},
+		Settings: Settings{
+			Ending: "67", Changeable: true, Removable: true, Left: 3, Trust: true,
+			Sessions: []Seen{
+				{ID: "s1", Browser: "Firefox, Linux", Since: time.Now(), This: true},
+				{ID: "s2", Browser: "Chrome, Windows", Since: time.Now().Add(-3 * time.Hour)}, {ID: "s3", Since: time.Now().Add(-49 * time.Hour)},
+			},
+			Devices: []Seen{
+				{ID: "d1", Browser: "Firefox, Linux", Since: time.Now().Add(-time.Minute), Used: time.Now()},
+				{ID: "d2", Since: time.Now().Add(-time.Hour), Used: time.Now()},
+			},
+		},
 	}
+}
+
+// kinds are all pages.
+func kinds() (all []Kind) {
+	for kind := Message; names[kind] != ""; kind++ {
+		all = append(all, kind)
+	}
+	return all
 }
 
 // check reads a page strictly: every element is closed, ids are unique, what
@@ -152,12 +173,19 @@ func text(n *html.Node) string {
 func TestEveryPageInEveryLanguage(t *testing.T) {
 	p := pages(t)
 	for _, lang := range languages {
-		for kind := Message; kind <= Frame; kind++ {
+		for _, kind := range kinds() {
 			for _, reason := range reasons {
 				t.Run(fmt.Sprintf("%s/%d/%s", lang, kind, reason), func(t *testing.T) {
-					for _, resend := range []bool{true, false} {
+					for i, resend := range []bool{true, false, true, false} {
 						v := view(kind)
 						v.Reason, v.Resend, v.Change = reason, resend, resend
+						if i > 1 {
+							v.Step, v.For = []string{StepConfirm, StepNumber}[i-2], "codes"
+						}
+						if !resend { // nothing but a password
+							v.Settings = Settings{Left: -1, Changeable: i > 1, Sessions: v.Settings.Sessions[:1]}
+							v.Trust = 0
+						}
 						doc := check(t, write(p, "GET", lang, 200, v).Body.String())
 						root := elements(doc, "html")[0]
 						if attr(root, "lang") != lang || attr(root, "dir") != "ltr" {
@@ -182,7 +210,7 @@ func TestEveryPageInEveryLanguage(t *testing.T) {
 								t.Errorf("form %s without token", attr(f, "action"))
 							}
 						}
-						errorPage := reason != "" && (kind == Code || kind == Number)
+						errorPage := reason != "" && slices.Contains([]Kind{Code, Number, Recovery, Confirm}, kind)
 						if strings.HasPrefix(title, p.texts[lang]["error"]+" ") != errorPage {
 							t.Errorf("title %q", title)
 						}
@@ -226,13 +254,15 @@ func TestNoTextIsMissing(t *testing.T) {
 		}
 	}
 	// The texts that the template names.
-	b, err := templates.ReadFile("templates/page.html")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, m := range regexp.MustCompile(`\.T "([a-z._]+)"`).FindAllStringSubmatch(string(b), -1) {
-		if en[m[1]] == "" {
-			t.Errorf("the template names %q", m[1])
+	for _, file := range []string{"page.html", "settings.html"} {
+		b, err := templates.ReadFile("templates/" + file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range regexp.MustCompile(`\.T "([a-z._]+)"`).FindAllStringSubmatch(string(b), -1) {
+			if en[m[1]] == "" {
+				t.Errorf("%s names %q", file, m[1])
+			}
 		}
 	}
 }
@@ -240,11 +270,14 @@ func TestNoTextIsMissing(t *testing.T) {
 func TestAttack_D10_StringsAreTextNotMarkup(t *testing.T) {
 	p := pages(t)
 	const evil = `"'></title></bdi><script>alert(1)</script><img src=x onerror=alert(1)>{{.Token}}`
-	for kind := Message; kind <= Frame; kind++ {
+	for _, kind := range kinds() {
 		for _, reason := range []event.Reason{"", event.BadNumber, event.BadCountry, evil} {
 			v := view(kind)
 			v.Reason, v.App, v.User, v.Typed, v.Ending, v.Token = reason, evil, evil, evil, evil, evil
-			v.Regions, v.Login, v.Base = []string{evil}, "javascript:alert(1)", "/mfa"
+			v.Regions, v.Login, v.Base, v.Next = []string{evil}, "javascript:alert(1)", "/mfa", "javascript:alert(1)"
+			v.Settings.Ending, v.New, v.For = evil, []string{evil}, evil
+			v.Settings.Sessions = []Seen{{ID: evil, Browser: evil}, {ID: evil, Browser: evil, This: true}}
+			v.Settings.Devices = []Seen{{ID: evil, Browser: evil}}
 			body := write(p, "GET", "en", 200, v).Body.String()
 			doc, err := html.Parse(strings.NewReader(body))
 			if err != nil {
@@ -279,7 +312,7 @@ func TestAttack_D10_StringsAreTextNotMarkup(t *testing.T) {
 
 func TestHeaders(t *testing.T) {
 	p := pages(t)
-	for kind := Message; kind <= Frame; kind++ {
+	for _, kind := range kinds() {
 		h := write(p, "GET", "de", 403, view(kind)).Header()
 		for key, want := range map[string]string{
 			"Cache-Control": "no-store, no-transform", "X-Content-Type-Options": "nosniff", "Referrer-Policy": "same-origin",
@@ -475,6 +508,97 @@ func TestWriteErrorKnowsEveryReason(t *testing.T) {
 		}
 		if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil || got.ErrorCode == 0 || got.Message == "" || got.Reason != reason {
 			t.Errorf("%q: %v %s", reason, err, w.Body)
+		}
+	}
+}
+
+func TestOverviewOffersWhatTheUserMay(t *testing.T) {
+	p := pages(t)
+	for name, tc := range map[string]struct {
+		change   func(*Settings)
+		has, not []string
+	}{
+		"all": {func(*Settings) {}, []string{
+			"<strong>67</strong>", "/settings/number", "/settings/remove", "/settings/codes", "You have 3 left", `name="ref" value="s2"`, `name="ref" value="s3"`,
+			`name="all" value="others"`, `name="id" value="d1"`, `name="all" value="all"`, "This browser", "Signed in 3 hours ago", "Signed in 2 days ago", "Trusted 1 minute ago",
+			"Last used just now", "Unknown browser", "Make new recovery codes", "NIST", "/mfa/logout",
+		}, []string{`value="s1"`}},
+		"a directory's number": {func(s *Settings) { s.Changeable, s.Removable = false, false }, []string{"administrator"}, []string{"/settings/number", "/settings/remove"}},
+		"required":             {func(s *Settings) { s.Removable = false }, []string{"/settings/number"}, []string{"/settings/remove"}},
+		"no number":            {func(s *Settings) { s.Ending, s.Removable, s.Left = "", false, -1 }, []string{"Turn on", "/settings/number"}, []string{"/settings/codes", "/settings/remove", "NIST"}},
+		"no codes":             {func(s *Settings) { s.Left = -1 }, []string{"none yet", ">Make recovery codes<"}, nil},
+		"none left":            {func(s *Settings) { s.Left = 0 }, []string{"You have 0 left", "Make new"}, nil},
+		"one left":             {func(s *Settings) { s.Left = 1 }, []string{"You have one left"}, nil},
+		"one session":          {func(s *Settings) { s.Sessions = s.Sessions[:1] }, nil, []string{`name="ref"`, "others"}},
+		"no trust":             {func(s *Settings) { s.Trust, s.Devices = false, nil }, nil, []string{"Trusted browsers"}},
+		"no browsers":          {func(s *Settings) { s.Devices = nil }, []string{"Trusted browsers", "asked for at every sign-in"}, []string{`name="id"`}},
+	} {
+		v := view(Overview)
+		tc.change(&v.Settings)
+		body := write(p, "GET", "en", 200, v).Body.String()
+		for _, s := range tc.has {
+			if !strings.Contains(body, s) {
+				t.Errorf("%s: no %q\n%s", name, s, body)
+			}
+		}
+		for _, s := range tc.not {
+			if strings.Contains(body, s) {
+				t.Errorf("%s: %q is there\n%s", name, s, body)
+			}
+		}
+	}
+}
+
+func TestStepsLeadToTheirOwnRoutes(t *testing.T) {
+	p := pages(t)
+	for name, tc := range map[string]struct {
+		kind     Kind
+		step     string
+		has, not []string
+	}{
+		"login, code":      {Code, "", []string{`"/mfa/verify"`, `"/mfa/recover"`, `"/mfa/cancel"`, `name="trust"`, "for 30 days", "lowers security"}, []string{"/settings", `name="for"`, "checked"}},
+		"login, recovery":  {Recovery, "", []string{`"/mfa/recover"`, `"/mfa/cancel"`, `name="backupcode"`, `href="/mfa"`}, []string{"/settings", `name="trust"`}},
+		"login, number":    {Number, "", []string{`"/mfa/phone"`, `"/mfa/cancel"`}, []string{"/settings"}},
+		"confirm, code":    {Code, StepConfirm, []string{`"/mfa/settings/confirm/verify"`, `name="for" value="codes"`, `/settings/confirm?for=codes&amp;code=recovery`, `href="/mfa/settings"`}, []string{"/mfa/cancel"}},
+		"confirm, ask":     {Confirm, StepConfirm, []string{`"/mfa/settings/confirm"`, `name="for" value="codes"`}, []string{"/mfa/cancel", "/mfa/resend"}},
+		"confirm, without": {Recovery, StepConfirm, []string{`"/mfa/settings/confirm/verify"`, "Confirm without your phone"}, []string{"/mfa/cancel", `"/mfa/recover"`}},
+		"number":           {Number, StepNumber, []string{`"/mfa/settings/number"`, "Your new mobile number"}, []string{"/mfa/cancel", `"/mfa/phone"`}},
+		"number, code":     {Code, StepNumber, []string{`"/mfa/settings/number/verify"`, "/settings/number?number=1"}, []string{"/mfa/cancel", "recover"}},
+	} {
+		v := view(tc.kind)
+		v.Step, v.Change = tc.step, tc.step == StepNumber
+		if tc.step == StepConfirm {
+			v.For = "codes"
+		}
+		if tc.step != "" {
+			v.Trust = 0
+		}
+		body := write(p, "GET", "en", 200, v).Body.String()
+		for _, s := range tc.has {
+			if !strings.Contains(body, s) {
+				t.Errorf("%s: no %q\n%s", name, s, body)
+			}
+		}
+		for _, s := range tc.not {
+			if strings.Contains(body, s) {
+				t.Errorf("%s: %q is there\n%s", name, s, body)
+			}
+		}
+	}
+	v := view(Code)
+	v.Trust, v.Trusting = 12*time.Hour, true
+	if body := write(p, "GET", "en", 200, v).Body.String(); !strings.Contains(body, "for 12 hours") || !strings.Contains(body, " checked") {
+		t.Error(body)
+	}
+}
+
+func TestAWrongRecoveryCodeSaysWhatIsLeft(t *testing.T) {
+	p := pages(t)
+	for left, want := range map[int]string{4: "4 tries left", 1: "one try left"} {
+		v := view(Recovery)
+		v.Reason, v.Left = event.WrongRecovery, left
+		if body := write(p, "GET", "en", 403, v).Body.String(); !strings.Contains(body, want) || !strings.Contains(body, `aria-invalid="true"`) || !strings.Contains(body, `href="#backupcode"`) {
+			t.Errorf("%d: %s", left, body)
 		}
 	}
 }

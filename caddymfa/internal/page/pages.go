@@ -140,9 +140,56 @@ func (c content) count(unit string, n int) string {
 // Dir is the direction of the language.
 func (c content) Dir() string { return c.T("dir") }
 
-// Life is how long a code works, Pause the wait before another text.
+// Page is the page's template.
+func (c content) Page() string { return names[c.Kind] }
+
+// FieldID is the id of the field that Problem may be about.
+func (c content) FieldID() string {
+	return map[Kind]string{Code: "otp", Number: "phone", Recovery: "backupcode"}[c.Kind]
+}
+
+// Life is how long a code works, Pause the wait before another text, Trusted how
+// long a browser is trusted.
 func (c content) Life() string  { return c.count("minute", c.Minutes) }
 func (c content) Pause() string { return c.count("second", max(1, c.Seconds())) }
+func (c content) Trusted() string {
+	if c.Trust < 24*time.Hour {
+		return c.count("hour", max(1, int(c.Trust.Hours())))
+	}
+	return c.count("day", int(c.Trust.Hours()/24))
+}
+
+// Ago says how long ago something was. A server knows no visitor's time zone.
+func (c content) Ago(t time.Time) string {
+	switch d := time.Since(t); {
+	case d < time.Minute:
+		return c.T("ago.now")
+	case d < time.Hour:
+		return c.count("ago.minute", int(d.Minutes()))
+	case d < 24*time.Hour:
+		return c.count("ago.hour", int(d.Hours()))
+	default:
+		return c.count("ago.day", int(d.Hours()/24))
+	}
+}
+
+// Stamp is a time for programs that read the page.
+func (c content) Stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+
+// Device is a browser's name, Left how many recovery codes there are.
+func (c content) Device(s Seen) string {
+	if s.Browser == "" {
+		return c.T("settings.unknown")
+	}
+	return s.Browser
+}
+
+func (c content) CodesLeft() string {
+	if c.Settings.Left < 0 {
+		return c.T("settings.codes.none")
+	}
+	return c.count("settings.codes", c.Settings.Left)
+}
 
 // Seconds is the wait before another text, rounded up.
 func (c content) Seconds() int { return int(math.Ceil(c.Wait.Seconds())) }
@@ -169,6 +216,7 @@ func (c content) Another() string { return another[c.Reason] }
 var typos = map[event.Reason]bool{
 	event.WrongCode: true, event.MalformedCode: true, event.ExpiredCode: true,
 	event.BadNumber: true, event.BadCountry: true, event.BadNumberType: true, event.NumberRefused: true,
+	event.WrongRecovery: true, event.NumberKnown: true,
 }
 
 const (
@@ -208,25 +256,31 @@ func (p *Pages) content(r *http.Request, v View) content {
 		return c.T(key, "time", until, "digits", v.Digits, "pause", c.Pause(), "countries", c.Countries())
 	}
 	switch v.Kind {
-	case Code, Number:
-		c.Heading = c.T(map[Kind]string{Code: "code.heading", Number: "number.heading"}[v.Kind])
+	case Message:
+		c.Heading, c.Body = say("title.", v.Reason), say("message.", v.Reason)
+	case Code, Number, Recovery, Confirm:
+		c.Heading = c.T(c.Page() + ".heading")
+		if own := "settings." + c.Page() + ".heading"; v.Step != "" && c.text[own] != "" {
+			c.Heading = c.T(own)
+		}
 		if v.Reason != "" {
-			c.Problem, c.Field = say("problem.", v.Reason), typos[v.Reason]
-			if v.Reason == event.WrongCode && v.Left > 0 && v.Left <= 2 {
+			c.Problem, c.Field = say("problem.", v.Reason), typos[v.Reason] && c.FieldID() != ""
+			switch {
+			case v.Kind == Recovery && v.Reason == event.MalformedCode:
+				c.Problem = c.T("problem.malformed_recovery")
+			case v.Step != "" && v.Reason == event.NoMoreSends:
+				c.Problem = c.T("resend.later") // there is no sign-in to begin again
+			}
+			// A code of the phone can be read again; a recovery code is soon used up.
+			if v.Left > 0 && (v.Left <= 2 || v.Kind == Recovery) {
 				c.Problem += " " + c.count("left", v.Left)
 			}
 		} else if v.Unsent != "" && !v.Sent {
 			// Nobody did anything wrong here: a notice, not an error.
 			c.Notice = say("problem.", v.Unsent)
 		}
-	case Ask:
-		c.Heading = c.T("ask.heading")
-	case SignedIn:
-		c.Heading = c.T("signedin.heading")
-	case Frame:
-		c.Heading = c.T("frame.heading")
-	case Message:
-		c.Heading, c.Body = say("title.", v.Reason), say("message.", v.Reason)
+	default:
+		c.Heading = c.T(c.Page() + ".heading")
 	}
 	c.Title = c.Heading
 	if c.Problem != "" {

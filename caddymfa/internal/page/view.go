@@ -26,6 +26,36 @@ const (
 	// Ask offers to send the code: the first factor came by itself, and nobody
 	// has asked for a text yet.
 	Ask
+	// Recovery asks for a recovery code, or one of the help desk.
+	Recovery
+	// Recovered is the page after it: the way on, and to the settings.
+	Recovered
+	// Overview is what a user may see of the second factor (View.Settings).
+	Overview
+	// Confirm offers to send a code before the factor is changed (View.For).
+	Confirm
+	// Remove and MakeCodes ask before they are done.
+	Remove
+	MakeCodes
+	// Codes shows new recovery codes, once.
+	Codes
+	// Added, Changed and Removed say what has become of the number.
+	Added
+	Changed
+	Removed
+)
+
+// names are the templates of the pages.
+var names = map[Kind]string{
+	Message: "message", Code: "code", Number: "number", SignedIn: "signedin", Frame: "frame", Ask: "ask",
+	Recovery: "recovery", Recovered: "recovered", Overview: "overview", Confirm: "confirm", Remove: "remove",
+	MakeCodes: "makecodes", Codes: "codes", Added: "added", Changed: "changed", Removed: "removed",
+}
+
+// The steps of the settings that have a code of their own.
+const (
+	StepConfirm = "confirm" // to the user's number
+	StepNumber  = "number"  // to a new one
 )
 
 // View is the content of one page. Strings in it are text, never markup.
@@ -42,7 +72,7 @@ type View struct {
 	// User is who is signed in (SignedIn).
 	User string
 	// Reason says what happened (Message), or what is wrong with what was typed
-	// (Code, Number); empty when nothing is.
+	// (Code, Number, Recovery, Confirm); empty when nothing is.
 	Reason event.Reason
 
 	// Ending is the last two digits of the number that the code went to.
@@ -67,4 +97,49 @@ type View struct {
 	Regions []string
 	// Typed is what was typed into the field before (Number).
 	Typed string
+
+	// Trust is how long this browser may be trusted, 0 for not at all; Trusting
+	// that the box was ticked before (Code).
+	Trust    time.Duration
+	Trusting bool
+	// Next is where the user was going (Recovered).
+	Next string
+
+	// Step is which step of the settings a page belongs to, "" for a login's; For
+	// what is wanted in the end: number, codes or remove, or "" (Code, Recovery,
+	// Confirm).
+	Step, For string
+	// Settings are what Overview shows, and the figures of MakeCodes.
+	Settings Settings
+	// New are recovery codes (Codes).
+	New []string
+}
+
+// Settings are what a user may see of the second factor, as a page or as JSON.
+type Settings struct {
+	// Ending is the last two digits of the number, "" for none.
+	Ending string `json:"number_ending,omitempty"`
+	// Changeable: the user may name another number. Removable: he may do without.
+	Changeable bool `json:"number_changeable"`
+	Removable  bool `json:"number_removable"`
+	// Left is how many recovery codes there are, -1 when none were ever made.
+	Left int `json:"recovery_codes"`
+	// Trust: the site allows trusted browsers.
+	Trust bool `json:"trusted_browsers_allowed"`
+	// Fresh: the second factor was given lately enough to change it.
+	Fresh    bool   `json:"proof_fresh"`
+	Sessions []Seen `json:"sessions"`
+	Devices  []Seen `json:"trusted_browsers"`
+}
+
+// Seen is a session or a trusted browser of the user.
+type Seen struct {
+	// ID tells it apart; it opens nothing.
+	ID string `json:"id"`
+	// Browser is what the browser says it is, "" for nothing.
+	Browser string    `json:"browser,omitempty"`
+	Since   time.Time `json:"since"`
+	Used    time.Time `json:"last_used,omitzero"`
+	// This is the session of the request itself.
+	This bool `json:"this,omitempty"`
 }

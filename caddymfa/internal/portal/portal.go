@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/caddymfa/caddymfa/caddymfa/internal/challenge"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/event"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/flow"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/intake"
@@ -36,7 +37,8 @@ type visit struct {
 	g    *flow.Gate
 	c    *flow.Call
 	form *intake.Form
-	json bool // the caller gets JSON
+	json bool   // the caller gets JSON
+	step string // of the settings, see page.View
 }
 
 // Serve answers a request below the prefix.
@@ -47,43 +49,103 @@ func (p *Portal) Serve(w http.ResponseWriter, g *flow.Gate, c *flow.Call) {
 		route = c.URL.Path[i+len(p.Prefix)+1:]
 	}
 	method := c.R.Method
-	if asset, ok := strings.CutPrefix(route, "assets/"); ok && (method == http.MethodGet || method == http.MethodHead) {
+	reads := method == http.MethodGet || method == http.MethodHead
+	if asset, ok := strings.CutPrefix(route, "assets/"); ok && reads {
 		p.Pages.Asset(w, c.R, asset)
 		return
 	}
+	act, ok := routes[route]
 	switch {
-	case (method == http.MethodGet || method == http.MethodHead) && route == "":
-		p.state(v)
-	case method == http.MethodGet && route == "status":
-		p.status(v)
-	case method == http.MethodGet && route == "bridge":
-		p.Pages.WriteBridge(w, c.R, page.View{
-			Digits: p.Flow.Codes.Length, Minutes: int(p.Flow.Codes.Lifetime / time.Minute), Regions: p.Regions,
-		})
-	case route == "" || route == "status" || route == "bridge":
-		p.allow(v, "GET, HEAD")
+	case !ok:
+		p.fail(v, http.StatusNotFound, event.Denied)
+	case reads && act.get != nil:
+		if p.may(v, act.level) {
+			act.get(p, v)
+		}
+	case method == http.MethodPost && act.post != nil:
+		p.post(v, route, act)
 	default:
-		p.post(v, route)
+		p.allow(v, act)
 	}
 }
 
-func (p *Portal) allow(v *visit, methods string) {
+// route is what a path does. GET shows, POST acts.
+type route struct {
+	get, post func(*Portal, *visit)
+	// level is what the session must be at; None is for everybody, and for any
+	// session that has a first factor to act.
+	level session.Level
+}
+
+var routes = map[string]route{
+	"":        {get: (*Portal).state},
+	"status":  {get: (*Portal).status},
+	"bridge":  {get: (*Portal).bridge},
+	"verify":  {post: (*Portal).verify, level: session.Pending},
+	"recover": {get: (*Portal).recovery, post: (*Portal).recover, level: session.Pending},
+	"resend":  {post: (*Portal).resend},
+	"phone":   {post: (*Portal).phone, level: session.Pending},
+	"cancel":  {post: (*Portal).cancel},
+	"logout":  {post: (*Portal).logout},
+
+	"settings":                {get: (*Portal).settings, level: session.Verified},
+	"settings/confirm":        {get: (*Portal).confirming, post: (*Portal).confirm, level: session.Verified},
+	"settings/confirm/verify": {post: (*Portal).confirmed, level: session.Verified},
+	"settings/number":         {get: (*Portal).number, post: (*Portal).changeNumber, level: session.Verified},
+	"settings/number/verify":  {post: (*Portal).proveNumber, level: session.Verified},
+	"settings/remove":         {get: (*Portal).removing, post: (*Portal).remove, level: session.Verified},
+	"settings/codes":          {get: (*Portal).codes, post: (*Portal).makeCodes, level: session.Verified},
+	"settings/sessions":       {post: (*Portal).endSession, level: session.Verified},
+	"settings/devices":        {post: (*Portal).forgetDevice, level: session.Verified},
+}
+
+func (p *Portal) allow(v *visit, act route) {
+	methods := "GET, HEAD, POST"
+	switch {
+	case act.post == nil:
+		methods = "GET, HEAD"
+	case act.get == nil:
+		methods = "POST"
+	}
 	v.w.Header().Set("Allow", methods)
 	p.fail(v, http.StatusMethodNotAllowed, event.Denied)
 }
 
-func (p *Portal) post(v *visit, route string) {
-	act := map[string]func(*visit){
-		"verify": p.verify, "recover": p.recover, "resend": p.resend, "phone": p.phone, "cancel": p.cancel, "logout": p.logout,
-	}[route]
-	switch {
-	case act == nil:
-		p.fail(v, http.StatusNotFound, event.Denied)
-		return
-	case v.c.R.Method != http.MethodPost:
-		p.allow(v, "POST")
-		return
+// may reports whether the session is at a route's level, and answers when it is
+// not (attack F6).
+func (p *Portal) may(v *visit, level session.Level) bool {
+	at := session.None
+	if v.c.State == session.Live {
+		at = v.c.Session.Level
 	}
+	switch {
+	case level == session.None || at == level:
+		return true
+	case v.c.State == session.Attempting:
+		p.fail(v, http.StatusConflict, event.InProgress)
+	case at == session.Verified: // a second tap on the button
+		if v.json {
+			page.WriteJSON(v.w, http.StatusOK, page.Status{Level: string(at), Location: "/"})
+		} else {
+			p.seeOther(v, p.Prefix)
+		}
+	case at != session.Pending:
+		p.fail(v, http.StatusUnauthorized, event.Anonymous)
+	case v.json:
+		p.fail(v, http.StatusForbidden, event.Pending)
+	default:
+		p.seeOther(v, p.Prefix)
+	}
+	return false
+}
+
+func (p *Portal) bridge(v *visit) {
+	p.Pages.WriteBridge(v.w, v.c.R, page.View{
+		Digits: p.Flow.Codes.Length, Minutes: int(p.Flow.Codes.Lifetime / time.Minute), Regions: p.Regions,
+	})
+}
+
+func (p *Portal) post(v *visit, name string, act route) {
 	// A foreign page must not act for the user, nor a page of a sibling site
 	// (http.CrossOriginProtection refuses same-site as well). Forms carry the
 	// session's token besides, for browsers that send neither header.
@@ -93,7 +155,7 @@ func (p *Portal) post(v *visit, route string) {
 		return
 	}
 	form, err := intake.Read(v.c.R, intake.Limits{Memory: maxBody})
-	if err != nil || v.c.R.URL.RawQuery != "" && route != "verify" {
+	if err != nil || v.c.R.URL.RawQuery != "" && name != "verify" {
 		p.fail(v, http.StatusBadRequest, event.Ambiguous)
 		return
 	}
@@ -108,8 +170,8 @@ func (p *Portal) post(v *visit, route string) {
 		p.fail(v, http.StatusUnauthorized, event.UnknownHandle)
 	case !p.token(v):
 		p.fail(v, http.StatusForbidden, event.BadToken)
-	default:
-		act(v)
+	case p.may(v, act.level):
+		act.post(p, v)
 	}
 }
 
@@ -137,58 +199,63 @@ func (v *visit) field(name string) (string, intake.State) {
 	return text, state
 }
 
-// pending reports whether the session owes a code, and answers when it does not.
-func (p *Portal) pending(v *visit) bool {
-	if v.c.Session.Level == session.Pending {
-		return true
+func (p *Portal) verify(v *visit) {
+	trust, _ := v.field("trust")
+	v.c.Trust = trust == "on" || trust == "true"
+	if res, ok := p.check(v, "otp", p.Flow.Verify); ok {
+		p.release(v, res.Release)
 	}
-	// Verified already: a second tap on the button.
-	if v.json {
-		page.WriteJSON(v.w, http.StatusOK, page.Status{Level: string(v.c.Session.Level), Location: "/"})
-	} else {
-		p.seeOther(v, p.Prefix)
-	}
-	return false
 }
 
-func (p *Portal) verify(v *visit) {
-	if !p.pending(v) {
-		return
-	}
-	p.check(v, "otp", p.Flow.Verify)
-}
+// recovery asks for a recovery code.
+func (p *Portal) recovery(v *visit) { p.page(v, http.StatusOK, page.View{Kind: page.Recovery}) }
 
 // recover takes a recovery code, or one of the help desk, in place of a text's.
+// Whoever needs one is told where to change the number before he goes on. The
+// browser is not to be trusted by it.
 func (p *Portal) recover(v *visit) {
-	if !p.pending(v) {
-		return
+	res, ok := p.check(v, "backupcode", p.Flow.Recover)
+	switch {
+	case !ok:
+	case v.json || p.wantsAnswer(v):
+		p.release(v, res.Release)
+	default:
+		p.hand(v, res.Release)
+		view := page.View{Kind: page.Recovered, Next: res.Release.Location}
+		if set, err := p.Flow.Settings(v.c.R.Context(), v.g, v.c.Session); err == nil {
+			view.Settings = shown(v, set)
+		}
+		p.page(v, http.StatusOK, view)
 	}
-	p.check(v, "backupcode", p.Flow.Recover)
 }
 
-// check reads a code and has it checked; a right one lets the user through.
-func (p *Portal) check(v *visit, field string, check func(context.Context, *flow.Gate, *flow.Call, string) (flow.Verification, error)) {
+// check reads a code and has it checked. What is not right is answered.
+func (p *Portal) check(v *visit, field string, check func(context.Context, *flow.Gate, *flow.Call, string) (flow.Verification, error)) (res flow.Verification, ok bool) {
 	code, state := v.field(field)
 	if state == intake.Ambiguous {
 		p.fail(v, http.StatusBadRequest, event.MalformedCode)
-		return
+		return res, false
 	}
-	trust, _ := v.field("trust")
-	v.c.Trust = trust == "on" || trust == "true"
 	res, err := check(v.c.R.Context(), v.g, v.c, code)
-	if err != nil {
+	switch {
+	case err != nil:
 		p.storeDown(v, err)
-		return
+	case res.Reason != event.OK:
+		p.wrong(v, res, field)
+	default:
+		return res, true
 	}
-	if res.Reason != event.OK {
-		p.wrong(v, res)
-		return
-	}
-	p.release(v, res.Release)
+	return res, false
 }
 
-// release lets the user through to where the application would have sent him.
-func (p *Portal) release(v *visit, rel *flow.Release) {
+// wantsAnswer reports whether the caller asks for the withheld answer itself.
+func (p *Portal) wantsAnswer(v *visit) bool {
+	want, _ := v.field("release")
+	return want == "answer" || v.c.R.URL.Query().Get("release") == "answer"
+}
+
+// hand gives the browser what a right code gives it.
+func (p *Portal) hand(v *visit, rel *flow.Release) {
 	h := v.w.Header()
 	p.Flow.Sessions.SetHandle(h, &v.g.Gate, rel.Session, v.c.Secure)
 	if rel.Device != "" {
@@ -197,7 +264,13 @@ func (p *Portal) release(v *visit, rel *flow.Release) {
 	for _, line := range rel.Copies {
 		h.Add("Set-Cookie", line)
 	}
-	if want, _ := v.field("release"); rel.Reply != nil && (want == "answer" || v.c.R.URL.Query().Get("release") == "answer") {
+	v.c.Session = rel.Session
+}
+
+// release lets the user through to where the application would have sent him.
+func (p *Portal) release(v *visit, rel *flow.Release) {
+	p.hand(v, rel)
+	if rel.Reply != nil && p.wantsAnswer(v) {
 		rel.Reply.Header.Set(page.Mark, page.Released)
 		rel.Reply.Write(v.w)
 		return
@@ -209,7 +282,8 @@ func (p *Portal) release(v *visit, rel *flow.Release) {
 	p.seeOther(v, rel.Location)
 }
 
-func (p *Portal) wrong(v *visit, res flow.Verification) {
+// wrong says why a code of a field was not accepted.
+func (p *Portal) wrong(v *visit, res flow.Verification, field string) {
 	code := http.StatusForbidden
 	if res.Reason == event.MalformedCode {
 		code = http.StatusBadRequest
@@ -217,6 +291,7 @@ func (p *Portal) wrong(v *visit, res flow.Verification) {
 	if res.Ended {
 		p.Flow.Sessions.ClearHandle(v.w.Header(), &v.g.Gate, v.c.Secure)
 	}
+	p.renew(v, res.Session)
 	until := time.Duration(0)
 	if !res.Until.IsZero() {
 		until = max(0, time.Until(res.Until))
@@ -228,29 +303,45 @@ func (p *Portal) wrong(v *visit, res flow.Verification) {
 		p.page(v, code, page.View{Kind: page.Message, Reason: res.Reason, Until: until})
 	default:
 		view := p.challengeView(v)
-		view.Reason, view.Left = res.Reason, res.Left
+		if field == "backupcode" {
+			view = page.View{Kind: page.Recovery, Step: view.Step, For: view.For}
+		}
+		view.Reason, view.Left, view.Trusting = res.Reason, res.Left, v.c.Trust
 		p.page(v, code, view)
 	}
 }
 
+// renew gives the browser the handle of a session that a step has changed; nil
+// is for none.
+func (p *Portal) renew(v *visit, s *session.Session) {
+	if s == nil {
+		return
+	}
+	v.c.Session = s
+	p.Flow.Sessions.SetHandle(v.w.Header(), &v.g.Gate, s, v.c.Secure)
+}
+
 func (p *Portal) resend(v *visit) {
-	if !p.pending(v) {
+	if _, err := p.Flow.Challenge(v.c.Session); err != nil {
+		if p.may(v, session.Pending) { // verified, and nothing is owed
+			p.fail(v, http.StatusUnauthorized, event.UnknownHandle)
+		}
 		return
 	}
 	s, sending, err := p.Flow.Resend(v.c.R.Context(), v.g, v.c)
 	p.sent(v, s, sending, err)
 }
 
-func (p *Portal) phone(v *visit) {
-	if !p.pending(v) {
-		return
-	}
+func (p *Portal) phone(v *visit) { p.numberTo(v, p.Flow.SetNumber) }
+
+// numberTo reads a number and has a code sent there.
+func (p *Portal) numberTo(v *visit, send func(context.Context, *flow.Gate, *flow.Call, string) (*session.Session, flow.Sending, error)) {
 	number, state := v.field("phoneno2fa")
 	if state != intake.Exact {
 		p.sent(v, v.c.Session, flow.Sending{Reason: event.BadNumber}, nil)
 		return
 	}
-	s, sending, err := p.Flow.SetNumber(v.c.R.Context(), v.g, v.c, number)
+	s, sending, err := send(v.c.R.Context(), v.g, v.c, number)
 	p.sent(v, s, sending, err)
 }
 
@@ -260,12 +351,18 @@ func (p *Portal) sent(v *visit, s *session.Session, sending flow.Sending, err er
 		p.storeDown(v, err)
 		return
 	}
-	v.c.Session = s
-	p.Flow.Sessions.SetHandle(v.w.Header(), &v.g.Gate, s, v.c.Secure)
+	p.renew(v, s)
 	code := http.StatusOK
 	switch sending.Reason {
 	case event.Sent:
-	case event.BadNumber, event.BadCountry, event.BadNumberType, event.NumberRefused:
+	case event.ProofNeeded:
+		p.prove(v, "number")
+		return
+	case event.UnknownHandle: // it has ended meanwhile
+		p.Flow.Sessions.ClearHandle(v.w.Header(), &v.g.Gate, v.c.Secure)
+		p.fail(v, http.StatusUnauthorized, sending.Reason)
+		return
+	case event.NumberKnown, event.BadNumber, event.BadCountry, event.BadNumberType, event.NumberRefused:
 		code = http.StatusBadRequest
 	case event.GatewayDown, event.StoreDown, event.Budget, event.CountryLimit, event.AppLimit, event.Unanswered:
 		code = http.StatusServiceUnavailable
@@ -284,6 +381,10 @@ func (p *Portal) sent(v *visit, s *session.Session, sending flow.Sending, err er
 		}
 		st, _ := p.Flow.Challenge(s)
 		page.WriteJSON(v.w, http.StatusOK, page.SMS{AccountSid: "caddymfa", Sid: st.ID})
+		return
+	}
+	if st, err := p.Flow.Challenge(s); err == nil && sending.Reason == event.Sent && st.Sends == 1 && s.Level == session.Verified {
+		p.seeOther(v, p.stepURL(v, st)) // the browser's Back does not send another text
 		return
 	}
 	view := p.challengeView(v)
@@ -352,28 +453,39 @@ func (p *Portal) status(v *visit) {
 	page.WriteJSON(v.w, http.StatusOK, out)
 }
 
-// challengeView describes the challenge of a pending session.
+// challengeView describes the challenge of a session, and what asks for one
+// where there is none.
 func (p *Portal) challengeView(v *visit) page.View {
 	st, err := p.Flow.Challenge(v.c.Session)
+	if v.c.Session.Level == session.Verified {
+		return p.stepView(v, st, err)
+	}
 	if err != nil {
 		return page.View{Kind: page.Message, Reason: event.UnknownHandle}
 	}
-	view := page.View{
-		Kind: page.Code, Digits: p.Flow.Codes.Length, Minutes: max(1, int(st.Life(p.Flow.Codes)/time.Minute)),
-		Change: st.Enrol, Unsent: st.Failed, Regions: p.Regions,
-	}
+	view := p.codeView(st)
+	view.Change, view.Trust = st.Enrol, v.g.TrustedDevice
 	switch {
 	case st.Number == "" || st.Enrol && v.c.R.URL.Query().Has("number"):
 		view.Kind = page.Number
 	case st.Sends == 0:
 		view.Kind = page.Ask
 	}
-	if n := st.Number; len(n) > 2 {
-		view.Ending = n[len(n)-2:]
+	return view
+}
+
+// codeView is the page that asks for the code of a challenge.
+func (p *Portal) codeView(st challenge.State) page.View {
+	view := page.View{
+		Kind: page.Code, Digits: p.Flow.Codes.Length, Minutes: max(1, int(st.Life(p.Flow.Codes)/time.Minute)),
+		Unsent: st.Failed, Regions: p.Regions, Ending: ending(st.Number),
 	}
 	view.Wait, view.Resend = st.Wait(p.Flow.Codes, time.Now())
 	return view
 }
+
+// ending is what a page tells of a number.
+func ending(number string) string { return number[max(0, len(number)-2):] }
 
 func (p *Portal) fail(v *visit, code int, reason event.Reason) {
 	p.Flow.Events(v.c.R.Context(), event.Event{Name: event.Refused, Reason: reason, App: v.g.App})

@@ -70,6 +70,15 @@ func TestRoutesAndMethods(t *testing.T) {
 		"asset by POST":        {"POST", "/mfa/assets/style.css", 404},
 		"post to the page":     {"POST", "/mfa", 405},
 		"verify by GET":        {"GET", "/mfa/verify", 405},
+		"recover, no session":  {"GET", "/mfa/recover", 401},
+		"settings, no session": {"GET", "/mfa/settings", 401},
+		"settings by POST":     {"POST", "/mfa/settings", 405},
+		"sessions by GET":      {"GET", "/mfa/settings/sessions", 405},
+		"settings, a rest":     {"GET", "/mfa/settings/x", 404},
+		"settings, a slash":    {"GET", "/mfa/settings/", 404},
+		"settings, capitals":   {"GET", "/mfa/Settings", 404},
+		"codes with a query":   {"POST", "/mfa/settings/codes?x=1", 400},
+		"number by DELETE":     {"DELETE", "/mfa/settings/number", 405},
 		"verify by PUT":        {"PUT", "/mfa/verify", 405},
 		"no such route":        {"GET", "/mfa/nothing", 404},
 		"route with a rest":    {"POST", "/mfa/verify/x", 404},
@@ -104,7 +113,10 @@ func TestAttack_F1_F7_NobodyActsWithoutSessionAndToken(t *testing.T) {
 	fields := func(token string) string {
 		return url.Values{"otp": {"123456"}, "phoneno2fa": {"+447400123456"}, "secondfactorauthenticationtoken": {token}}.Encode()
 	}
-	for _, route := range []string{"verify", "resend", "phone", "cancel", "logout"} {
+	for route, act := range routes {
+		if act.post == nil {
+			continue
+		}
 		for name, tc := range map[string]struct {
 			level      session.Level
 			kind, body string
@@ -151,5 +163,50 @@ func TestPagesForPersonsJSONForPrograms(t *testing.T) {
 	w = serve(p, session.Verified, true, "POST", "/mfa/verify", form, "otp=123456&secondfactorauthenticationtoken="+token)
 	if w.Code != http.StatusSeeOther || w.Header().Get("Location") != "/mfa" {
 		t.Errorf("verified already: %d %v", w.Code, w.Header())
+	}
+}
+
+// TestAttack_F6_PagesAreForTheirLevel: whoever is at another level gets nothing of
+// them, by no method. door has no store: who gets through panics.
+func TestAttack_F6_PagesAreForTheirLevel(t *testing.T) {
+	p := door(t)
+	token := p.Flow.Token(site, &session.Session{})
+	levels := []session.Level{session.None, session.Anonymous, session.Pending, session.Verified}
+	for name, act := range routes {
+		for _, level := range levels {
+			if act.level == session.None || act.level == level {
+				continue
+			}
+			for _, navigation := range []bool{true, false} {
+				if act.get != nil {
+					expectRefusal(t, name, level, serve(p, level, navigation, "GET", "/mfa/"+name, "", ""))
+				}
+				if act.post != nil {
+					expectRefusal(t, name, level, serve(p, level, navigation, "POST", "/mfa/"+name, form, "secondfactorauthenticationtoken="+token))
+					expectRefusal(t, name, level, serve(p, level, navigation, "POST", "/mfa/"+name, js, "{}"))
+				}
+			}
+		}
+	}
+}
+
+func expectRefusal(t *testing.T, name string, level session.Level, w *httptest.ResponseRecorder) {
+	t.Helper()
+	again := level == session.Verified && w.Code == http.StatusOK // a second tap on the button
+	back := w.Code == http.StatusSeeOther && w.Header().Get("Location") == "/mfa"
+	if !again && !back && w.Code != http.StatusUnauthorized && w.Code != http.StatusForbidden {
+		t.Errorf("%s at %q: %d %v", name, level, w.Code, w.Header())
+	}
+}
+
+func TestWhatIsWantedIsOfAClosedList(t *testing.T) {
+	for asked, want := range map[string]string{
+		"number": "number", "codes": "codes", "remove": "remove", "": "", "sessions": "", "/": "", "//evil.example": "",
+		"https://evil.example": "", "Number": "", "codes/..": "", "confirm/verify": "",
+	} {
+		r := httptest.NewRequest("GET", "/mfa/settings/confirm?for="+url.QueryEscape(asked), nil)
+		if got := (&visit{c: &flow.Call{R: r, URL: r.URL}}).wanted(); got != want {
+			t.Errorf("%q leads to %q", asked, got)
+		}
 	}
 }
