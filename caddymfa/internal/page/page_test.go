@@ -65,7 +65,8 @@ func view(kind Kind) View {
 			Ending: "67", Changeable: true, Removable: true, Left: 3, Trust: true,
 			Sessions: []Seen{
 				{ID: "s1", Browser: "Firefox, Linux", Since: time.Now(), This: true},
-				{ID: "s2", Browser: "Chrome, Windows", Since: time.Now().Add(-3 * time.Hour)}, {ID: "s3", Since: time.Now().Add(-49 * time.Hour)},
+				{ID: "s2", Browser: "Chrome, Windows", Since: time.Now().Add(-3 * time.Hour)},
+				{ID: "s3", Since: time.Now().Add(-49 * time.Hour)},
 			},
 			Devices: []Seen{
 				{ID: "d1", Browser: "Firefox, Linux", Since: time.Now().Add(-time.Minute), Used: time.Now()},
