@@ -62,6 +62,7 @@ func (f *Flow) moved(ctx context.Context, g *Gate, c *Call, user, number string,
 	next, err := f.Accounts.Change(ctx, g.App, user, a.Epoch, func(a *account.Account) error {
 		if a.Directory = number; old != "" {
 			a.Forget("")
+			a.Epoch++ // a code on its way to the old one opens nothing (attack G1)
 		}
 		return nil
 	})
