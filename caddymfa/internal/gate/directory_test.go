@@ -65,8 +65,15 @@ func TestAttack_G5_AnotherNumberInTheDirectoryEndsTrust(t *testing.T) {
 		trusted.in("alice")
 		first.cookies = trusted.cookies // the cookie has a new value
 
+		underWay := w.browser().pends("alice") // has its code when the directory changes (attack G1)
+		stale := w.phones.lastTo(t, before)
+
 		d.set(after, nil)
 		other := again()
+		if underWay.code(stale); underWay.status == http.StatusSeeOther {
+			t.Errorf("a code to the old number: %d", underWay.status)
+		}
+		underWay.out()
 		other.out()
 		if code(after) == "" {
 			t.Fatalf("the new number got no code\n%s", w.events)
