@@ -526,7 +526,7 @@ func TestOverviewOffersWhatTheUserMay(t *testing.T) {
 		}, []string{`value="s1"`}},
 		"a directory's number": {func(s *Settings) { s.Changeable, s.Removable = false, false }, []string{"administrator"}, []string{"/settings/number", "/settings/remove"}},
 		"required":             {func(s *Settings) { s.Removable = false }, []string{"/settings/number"}, []string{"/settings/remove"}},
-		"no number":            {func(s *Settings) { s.Ending, s.Removable, s.Left = "", false, -1 }, []string{"Turn on", "/settings/number"}, []string{"/settings/codes", "/settings/remove", "NIST"}},
+		"no number":            {func(s *Settings) { s.Ending, s.Removable, s.Left, s.Devices = "", false, -1, nil }, []string{"Turn on", "/settings/number"}, []string{"/settings/codes", "/settings/remove", "NIST", "Trusted browsers"}},
 		"no codes":             {func(s *Settings) { s.Left = -1 }, []string{"none yet", ">Make recovery codes<"}, nil},
 		"none left":            {func(s *Settings) { s.Left = 0 }, []string{"You have 0 left", "Make new"}, nil},
 		"one left":             {func(s *Settings) { s.Left = 1 }, []string{"You have one left"}, nil},
