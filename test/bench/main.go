@@ -84,7 +84,7 @@ func (x *texts) ServeHTTP(_ http.ResponseWriter, r *http.Request) {
 }
 
 // users is how many users log in at once, so that nobody reaches a limit.
-const users = 200
+const users = 1000
 
 func number(i int) string { return fmt.Sprintf("+4474001%05d", i) }
 

@@ -376,6 +376,18 @@ func TestAttack_A6_BearerTokensOpenOnlyWhenReleased(t *testing.T) {
 			t.Errorf("public: %q", e.body)
 		}
 		// A refreshed token belongs to the session as well, and all end with it.
+		// A token is no handle: it opens none of our pages, and gets no cookie there.
+		for _, path := range []string{"/mfa", "/mfa/settings", "/mfa/settings/codes"} {
+			for _, accept := range []string{"*/*", "text/html"} {
+				e := w.browser().get(path, "Authorization", "Bearer "+token, "Accept", accept)
+				if strings.Contains(e.body, "alice") || strings.Contains(e.body, "verified") || e.handle() != "" || path != "/mfa" && e.status != http.StatusUnauthorized {
+					t.Errorf("%s by a token: %d %.200s", path, e.status, e.body)
+				}
+			}
+		}
+		if e := w.browser().do(http.MethodPost, "/mfa/settings/codes", "{}", "Authorization", "Bearer "+token, "Content-Type", "application/json"); e.status != http.StatusUnauthorized {
+			t.Errorf("recovery codes by a token: %d %.200s", e.status, e.body)
+		}
 		c.post("/refresh", nil, "Authorization", "Bearer "+token)
 		fresh := given(t, c.body)
 		if e := program(fresh); e.body != marker+" of alice" {

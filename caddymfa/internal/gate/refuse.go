@@ -18,6 +18,11 @@ import (
 func (g *Gate) portal(v *visit) event.Reason {
 	g.announce(v)
 	v.call.ClientIP = v.in.Server.ClientIP()
+	if v.handleless {
+		// Our pages are for who has the handle: a token may be in more hands, and
+		// must not become one.
+		v.call.Session, v.call.State = nil, session.NoHandle
+	}
 	g.Portal(v.w, v.site, v.call)
 	return event.OK
 }
