@@ -13,6 +13,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddymfa/caddymfa/caddymfa/internal/gate"
+	"github.com/caddymfa/caddymfa/caddymfa/internal/intake"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/limit"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/login"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/loginradius"
@@ -113,7 +114,7 @@ func (h *Handler) provisionAPI(g *gate.Gate, app *App) error {
 		return nil
 	}
 	prefix := app.API.Prefix
-	if loginradius.Covers(prefix, g.Prefix) || loginradius.Covers(g.Prefix, prefix) {
+	if intake.Below(prefix, g.Prefix) || intake.Below(g.Prefix, prefix) {
 		return fmt.Errorf("path %s and the API's prefix %s: one lies within the other", g.Prefix, prefix)
 	}
 	if !slices.ContainsFunc(g.Rules, (*login.Rule).Fillable) {

@@ -14,7 +14,6 @@ import (
 	"testing"
 
 	"github.com/caddymfa/caddymfa/test/demoapp"
-	"github.com/caddymfa/caddymfa/test/servers"
 )
 
 const (
@@ -39,17 +38,7 @@ const apiBlock = `
 // TestLoginRadiusSDK drives the API by LoginRadius' own client for Node, over TLS
 // with a certificate of Caddy's internal authority.
 func TestLoginRadiusSDK(t *testing.T) {
-	if _, err := exec.LookPath("node"); err != nil {
-		servers.Missing(t, "node (apt-get install nodejs npm)")
-	}
-	dir := filepath.Join(servers.Root(t), "test", "loginradius")
-	if _, err := os.Stat(filepath.Join(dir, "node_modules", "loginradius-sdk")); err != nil {
-		cmd := exec.Command("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error")
-		cmd.Dir = dir
-		if out, err := cmd.CombinedOutput(); err != nil {
-			servers.Missing(t, "loginradius-sdk from the npm registry: "+string(out))
-		}
-	}
+	dir := npm(t, "loginradius", "loginradius-sdk")
 	app := httptest.NewServer(demoapp.New())
 	t.Cleanup(app.Close)
 	port := freePort(t)

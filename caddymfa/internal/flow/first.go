@@ -30,9 +30,7 @@ func (f *Flow) Basic(ctx context.Context, g *Gate, c *Call, rule *login.Rule, cr
 			return Outcome{Reason: event.WrongPassword}, nil
 		}
 		f.emit(ctx, g, nil, event.Event{Name: event.LoginRecognised, Reason: event.OK, Rule: rule.Name, User: user})
-		if user == "" && g.Enroll == FromDirectory {
-			user = cred.FoldedUser()
-		}
+		user = g.who(user, cred.FoldedUser())
 		a := accepted{rule: rule, user: user, basic: f.basic(g, cred)}
 		a.password = a.basic
 		if c.State == session.Live && c.Session.Level == session.Verified && user != "" && user == c.Session.User {

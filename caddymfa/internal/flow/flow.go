@@ -131,6 +131,15 @@ type Call struct {
 	Trust bool
 }
 
+// who is the user of a login: whom the application names, and where only those
+// whom a directory knows have a number, else whom the request names.
+func (g *Gate) who(said, asked string) string {
+	if said == "" && g.Enroll == FromDirectory {
+		return asked
+	}
+	return said
+}
+
 // HasTemplate reports whether there is a text of this name; "" is the default.
 func (f *Flow) HasTemplate(name string) bool { return name == "" || f.Named[name] != nil }
 

@@ -193,9 +193,7 @@ func (f *Flow) attempt(ctx context.Context, g *Gate, c *Call, rules login.Rules,
 		was.Jar = fresh
 		return f.sameUser(ctx, g, c, reply, sets, was)
 	}
-	if user == "" && g.Enroll == FromDirectory {
-		user = name
-	}
+	user = g.who(user, name)
 	a := accepted{rule: rule, user: user, reply: reply, sets: sets, jar: fresh}
 	if typed := rule.RequestPassword(form); typed != "" {
 		a.password = f.basics.MAC("password", g.ID, user, typed)

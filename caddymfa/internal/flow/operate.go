@@ -98,6 +98,15 @@ var (
 	ErrNumber = errors.New("no codes may go to this number")
 )
 
+// changeNow changes an account as it is now: an operator has begun in no epoch.
+func (f *Flow) changeNow(ctx context.Context, app, user string, change func(*account.Account) error) error {
+	a, err := f.Accounts.Find(ctx, app, user)
+	if err == nil {
+		_, err = f.Accounts.Change(ctx, app, user, a.Epoch, change)
+	}
+	return err
+}
+
 func (f *Flow) operated(ctx context.Context, o Operator, user, what string) {
 	f.emit(ctx, &Gate{App: o.App}, nil, event.Event{Name: event.Operated, Reason: event.OK, User: user, By: o.By, Detail: what})
 }
@@ -176,11 +185,8 @@ func (f *Flow) SetNumberOf(ctx context.Context, o Operator, input string) error 
 	if err != nil {
 		return err
 	}
-	was, err := f.Accounts.Find(ctx, o.App, user)
-	if err != nil {
-		return err
-	}
-	if _, err := f.Accounts.Change(ctx, o.App, user, was.Epoch, func(a *account.Account) error {
+	var was account.Account
+	if err := f.changeNow(ctx, o.App, user, func(a *account.Account) error {
 		was = *a
 		a.SetNumber(n.E164(), "", o.by(), now)
 		return nil
@@ -228,11 +234,7 @@ func (f *Flow) HelpDeskCode(ctx context.Context, o Operator) (code string, until
 	if err != nil {
 		return "", until, err
 	}
-	a, err := f.Accounts.Find(ctx, o.App, user)
-	if err != nil {
-		return "", until, err
-	}
-	if _, err := f.Accounts.Change(ctx, o.App, user, a.Epoch, func(a *account.Account) error {
+	if err := f.changeNow(ctx, o.App, user, func(a *account.Account) error {
 		code = a.MakeHelpDesk(o.by(), now)
 		return nil
 	}); err != nil {

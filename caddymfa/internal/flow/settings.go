@@ -47,6 +47,17 @@ type Settings struct {
 
 // Settings finds them.
 func (f *Flow) Settings(ctx context.Context, g *Gate, s *session.Session) (Settings, error) {
+	out, err := f.factor(ctx, g, s)
+	if err != nil {
+		return Settings{}, err
+	}
+	out.Sessions, err = f.Sessions.Members(ctx, g.App, s.User)
+	return out, err
+}
+
+// factor is the settings without the user's sessions, which have to be looked up
+// one by one.
+func (f *Flow) factor(ctx context.Context, g *Gate, s *session.Session) (Settings, error) {
 	number, a, err := f.number(ctx, g, s.User)
 	if err != nil {
 		return Settings{}, err
@@ -56,7 +67,8 @@ func (f *Flow) Settings(ctx context.Context, g *Gate, s *session.Session) (Setti
 		return Settings{}, err
 	}
 	out := Settings{Number: number, Codes: -1, Trust: g.TrustedDevice, Fresh: f.Fresh(s, now)}
-	out.Changeable = f.changeable(g, number, a)
+	// The number is the user's own word, not a directory's.
+	out.Changeable = g.Enroll == Self && (number == "" || number == a.Number)
 	out.Removable = out.Changeable && number != "" && g.Policy != Required
 	if a.Codes != nil {
 		out.Codes = len(a.Codes.Hashes)
@@ -66,13 +78,7 @@ func (f *Flow) Settings(ctx context.Context, g *Gate, s *session.Session) (Setti
 			out.Devices = append(out.Devices, d)
 		}
 	}
-	out.Sessions, err = f.Sessions.Members(ctx, g.App, s.User)
-	return out, err
-}
-
-// changeable: the number is the user's own word, not a directory's.
-func (f *Flow) changeable(g *Gate, number string, a account.Account) bool {
-	return g.Enroll == Self && (number == "" || number == a.Number)
+	return out, nil
 }
 
 // Confirm sends a code to the number of a verified session's user, who is to
@@ -154,25 +160,21 @@ func (f *Flow) ChangeNumber(ctx context.Context, g *Gate, c *Call, input string)
 		f.emit(ctx, g, c.Session, event.Event{Name: event.Send, Reason: reason})
 		return c.Session, Sending{Reason: reason}, nil
 	}
-	number, a, err := f.number(ctx, g, c.Session.User)
-	if err != nil {
-		return nil, Sending{}, err
-	}
-	now, err := f.Store.Now(ctx)
+	set, err := f.factor(ctx, g, c.Session)
 	if err != nil {
 		return nil, Sending{}, err
 	}
 	switch {
-	case !f.changeable(g, number, a):
+	case !set.Changeable:
 		return refuse(event.Denied)
-	case number != "" && !f.Fresh(c.Session, now):
+	case set.Number != "" && !set.Fresh:
 		return refuse(event.ProofNeeded)
 	}
 	n, reason := f.parse(input)
 	switch {
 	case reason != event.OK:
 		return refuse(reason)
-	case n.E164() == number:
+	case n.E164() == set.Number:
 		return refuse(event.NumberKnown)
 	}
 	return f.sendFor(ctx, g, c, challenge.NewNumber, n.E164())
@@ -230,7 +232,7 @@ func (f *Flow) RemoveNumber(ctx context.Context, g *Gate, c *Call) (event.Reason
 	ctx, cancel := detached(ctx, verifyTime)
 	defer cancel()
 	s := c.Session
-	set, err := f.Settings(ctx, g, s)
+	set, err := f.factor(ctx, g, s)
 	if err != nil {
 		return "", err
 	}
@@ -263,7 +265,7 @@ func (f *Flow) RecoveryCodes(ctx context.Context, g *Gate, c *Call, renew bool) 
 	ctx, cancel := detached(ctx, verifyTime)
 	defer cancel()
 	s := c.Session
-	set, err := f.Settings(ctx, g, s)
+	set, err := f.factor(ctx, g, s)
 	switch {
 	case err != nil:
 		return nil, "", err

@@ -91,9 +91,7 @@ func (f *Flow) Password(ctx context.Context, g *Gate, c *Call, in SignIn) (event
 	if err != nil {
 		return refuse(t.rule, reason, err), nil
 	}
-	if t.user == "" && g.Enroll == FromDirectory {
-		t.user = rules.RequestUser(form)
-	}
+	t.user = g.who(t.user, rules.RequestUser(form))
 	if t.rule == nil || t.user == "" || intake.FoldUser(t.user) != intake.FoldUser(c.Session.User) {
 		f.emit(ctx, g, c.Session, event.Event{Name: event.LoginFailed, Reason: event.WrongPassword, Rule: rules[0].Name})
 		return event.WrongPassword, nil

@@ -1,6 +1,7 @@
 package flow
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -111,11 +112,7 @@ func (f *Flow) wrong(ctx context.Context, g *Gate, c *Call, st challenge.State, 
 		v, err := f.end(ctx, g, s, Verification{Reason: reason, Ended: true, Until: lock.Until})
 		// The owner's number: the challenge's may be one that is only to be proven.
 		if number, a, err := f.number(ctx, g, s.User); err == nil {
-			lang := a.Lang
-			if lang == "" {
-				lang = st.Lang
-			}
-			f.tell(ctx, g, s.User, number, c.network(), lang, sms.Locked)
+			f.tell(ctx, g, s.User, number, c.network(), cmp.Or(a.Lang, st.Lang), sms.Locked)
 		}
 		return v, err
 	case left == 0 && s.Level == session.Pending:

@@ -218,7 +218,5 @@ func (g *Gate) own(path string) bool {
 // api reports whether an address is one of the API's. One that could be read in
 // two ways is not ours, and so it is gated.
 func (g *Gate) api(u *url.URL) bool {
-	n := len(g.APIPrefix)
-	return g.API != nil && len(u.Path) >= n && strings.EqualFold(u.Path[:n], g.APIPrefix) && (len(u.Path) == n || u.Path[n] == '/') &&
-		intake.Canonical(u.EscapedPath(), u.Path)
+	return g.API != nil && intake.Below(g.APIPrefix, u.Path) && intake.Canonical(u.EscapedPath(), u.Path)
 }

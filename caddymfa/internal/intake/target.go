@@ -59,6 +59,13 @@ func Canonical(escaped, decoded string) bool {
 	return true
 }
 
+// Below reports whether a path is a prefix of whole segments or lies below it.
+// Case does not count.
+func Below(prefix, path string) bool {
+	n := len(prefix)
+	return len(path) >= n && strings.EqualFold(path[:n], prefix) && (len(path) == n || path[n] == '/')
+}
+
 // Spellings are all plain paths that some server could take an escaped path
 // for, the ordinary reading first (attack C1).
 func Spellings(escaped string) []string {

@@ -126,19 +126,13 @@ func (a *API) Serve(w http.ResponseWriter, g *flow.Gate, c *flow.Call) {
 	v := &visit{w: w, g: g, c: c}
 	c.Session, c.State, c.Navigation = nil, session.NoHandle, false
 	path := c.URL.Path
-	if !Covers(a.Prefix, path) { // a handler before the gate has rewritten it
+	if !intake.Below(a.Prefix, path) { // a handler before the gate has rewritten it
 		path = c.R.URL.Path
 	}
 	methods, pattern, uid := find(path[len(a.Prefix):])
 	v.uid = uid
 	answer, p := a.serve(v, methods)
 	a.write(v, c.R.Method+" "+pattern, answer, p)
-}
-
-// Covers reports whether a path lies below the prefix. Case does not count.
-func Covers(prefix, path string) bool {
-	n := len(prefix)
-	return len(path) >= n && strings.EqualFold(path[:n], prefix) && (len(path) == n || path[n] == '/')
 }
 
 func (a *API) serve(v *visit, methods map[string]call) (any, *problem) {
