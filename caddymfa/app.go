@@ -189,9 +189,13 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
+	limits, err := a.sendLimits()
+	if err != nil {
+		return err
+	}
 	a.flow = &flow.Flow{
 		Sessions: table, Store: st, Accounts: account.New(st, a.ring, a.wrongCodes()),
-		Limits: limit.New(st, a.ring, a.sendLimits()), Directory: directory,
+		Limits: limit.New(st, a.ring, limits), Directory: directory,
 		SMS: senders, Texts: texts, Named: named, Phones: a.phones, Codes: a.codes, Events: a.observe,
 	}
 	a.flow.Open(a.ring)
@@ -376,23 +380,39 @@ func (a *App) wrongCodes() account.Rules {
 	return account.Rules{Wrong: a.Limits.Wrong, Lock: time.Duration(a.Limits.Lock)}
 }
 
-func (a *App) sendLimits() limit.Limits {
-	var l limit.Limits
+// sendLimits are the configured limits. One that is not complete would stand for
+// the default, or for no text at all.
+func (a *App) sendLimits() (l limit.Limits, err error) {
 	if a.Limits == nil {
-		return l
+		return l, nil
 	}
 	for _, r := range []struct {
+		name string
 		from *RateConfig
 		to   *limit.Rate
-	}{{a.Limits.UserSends, &l.UserSends}, {a.Limits.IPSends, &l.IPSends}, {a.Limits.PrefixSends, &l.PrefixSends}, {a.Limits.CountrySends, &l.CountrySends}, {a.Limits.AppSends, &l.AppSends}, {a.Limits.Budget, &l.Budget}} {
-		if r.from != nil {
-			*r.to = limit.Rate{N: r.from.N, Window: time.Duration(r.from.Window), Record: r.from.Record}
+	}{
+		{"user_sends", a.Limits.UserSends, &l.UserSends},
+		{"ip_sends", a.Limits.IPSends, &l.IPSends},
+		{"prefix_sends", a.Limits.PrefixSends, &l.PrefixSends},
+		{"country_sends", a.Limits.CountrySends, &l.CountrySends},
+		{"app_sends", a.Limits.AppSends, &l.AppSends},
+		{"budget", a.Limits.Budget, &l.Budget},
+	} {
+		if r.from == nil {
+			continue
+		}
+		*r.to = limit.Rate{N: r.from.N, Window: time.Duration(r.from.Window), Record: r.from.Record}
+		if r.to.N < 1 || r.to.Window < time.Second {
+			return l, fmt.Errorf("limits: %s needs a number above 0 and a window of at least 1s", r.name)
 		}
 	}
 	if c := a.Limits.Conversion; c != nil {
 		l.Conversion = limit.Conversion{Percent: c.Percent, Floor: c.Floor, Window: time.Duration(c.Window), Record: c.Record}
+		if c.Percent < 1 || c.Percent > 100 || c.Floor < 1 || l.Conversion.Window < time.Second {
+			return l, errors.New("limits: conversion needs a percentage from 1 to 100, a floor above 0 and a window of at least 1s")
+		}
 	}
-	return l
+	return l, nil
 }
 
 // defaultTemplate is the text of the code where nobody asks for another.
