@@ -36,6 +36,13 @@ func main() {
 	if port == "" {
 		port = "8080"
 	}
+	// Caddy would share the port with another Caddy that has it, and requests would
+	// go to either.
+	free, err := net.Listen("tcp", ":"+port)
+	if err != nil {
+		log.Fatalf("port %s is taken: end what listens there, or choose another one: DEMO_PORT=8081 make demo", port)
+	}
+	_ = free.Close()
 	config := filepath.Join(dir, "Caddyfile")
 	if err := os.WriteFile(config, []byte(demoapp.Caddyfile), 0o600); err != nil {
 		log.Fatal(err)
