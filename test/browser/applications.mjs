@@ -18,9 +18,13 @@
 //   cancelled    what it shows to who gives up at the code, where it says so
 //   complaints   what the page makes of the gate's answers
 
+// Login pages move the focus a moment after they have loaded (WordPress: 200 ms),
+// and what is typed then goes into the other field: a person sees it and types again.
 const fill = (name, password, button) => async (page, user, secret) => {
-  await page.fill(name, user);
-  await page.fill(password, secret);
+  for (let i = 0; i < 10 && (await page.inputValue(name) !== user || await page.inputValue(password) !== secret); i++) {
+    await page.fill(name, user);
+    await page.fill(password, secret);
+  }
   await page.click(button);
 };
 

@@ -2,7 +2,7 @@
 // Caddy's. The browser asks for the password, the gate offers the code.
 //
 //   node basic.mjs URL PHONES PICTURES
-import { check, end, launch, phones, pictures } from './chromium.mjs';
+import { check, end, launch, leads, phones, pictures } from './chromium.mjs';
 import { looker } from './look.mjs';
 
 const [url, phonesAddress, folder] = process.argv.slice(2);
@@ -32,17 +32,15 @@ const as = (user, secret = password[user]) => browser.newContext({
   check('no text before the button', (await texts()).sent === 0);
   check('nothing of the application yet', !(await page.content()).includes('SECRET-PAYROLL'));
   await look(page, 'ask');
-  await page.click('button >> nth=0');
-  await page.locator('[name=otp]').waitFor();
+  await leads(page, () => page.click('button >> nth=0'));
   check('one text', (await texts()).sent === 1);
   await page.fill('[name=otp]', (await texts()).codes.alice);
-  await page.press('[name=otp]', 'Enter');
-  await page.waitForURL('**/report?x=1');
+  await leads(page, () => page.press('[name=otp]', 'Enter'));
   check('in, where one wanted to go', (await page.content()).includes('SECRET-PAYROLL of alice'), await page.content());
   await page.goto(url + '/other');
   check('and further', (await page.content()).includes('SECRET-PAYROLL of alice'));
   await page.goto(url + '/mfa');
-  await page.click('button');
+  await leads(page, () => page.click('button'));
   await page.goto(url + '/other');
   check('signed out: the code again, though the browser still knows the password', !(await page.content()).includes('SECRET-PAYROLL'));
   await context.close();

@@ -24,6 +24,10 @@ export function end() {
   process.exit(failed ? 1 : 0);
 }
 
+// leads waits for the page that an action leads to: a click and a key return before
+// it is there.
+export const leads = (page, action) => Promise.all([page.waitForNavigation({ waitUntil: 'domcontentloaded' }), action()]);
+
 // phones reads what the texts say: { sent: how many, codes: { user: last code } }.
 export const phones = (address) => async () => (await fetch(address)).json();
 

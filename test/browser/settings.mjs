@@ -7,7 +7,7 @@
 //   node settings.mjs URL PHONES PICTURES
 //
 // Prints one line for each check and ends with 1 when one fails.
-import { check, end, launch, phones, pictures } from './chromium.mjs';
+import { check, end, launch, leads, phones, pictures } from './chromium.mjs';
 import { looker } from './look.mjs';
 
 const [url, phonesAddress, folder] = process.argv.slice(2);
@@ -42,8 +42,7 @@ async function walk(name, user, password, number, ending, options) {
   const go = (page, path) => page.goto(url + path);
   const enter = async (page, field, value) => {
     await page.fill(`[name=${field}]`, value);
-    await page.press(`[name=${field}]`, 'Enter');
-    await page.waitForLoadState();
+    await leads(page, () => page.press(`[name=${field}]`, 'Enter'));
   };
   const signIn = async (page) => {
     await go(page, '/login');
@@ -52,13 +51,13 @@ async function walk(name, user, password, number, ending, options) {
   };
   const signOut = async (page) => {
     await go(page, '/mfa');
-    await page.click('form[action$="/logout"] button');
-    await page.waitForURL('**/login*');
+    await leads(page, () => page.click('form[action$="/logout"] button'));
   };
   const inside = async (page) => (await page.content()).includes(`SECRET-PAYROLL of ${user}`);
   const heading = (page) => page.locator('h1').innerText();
-  const link = (page, to) => page.click(`a[href*="${to}"]`);
-  const press = (page, to) => page.click(`form[action$="${to}"] button[type=submit]`);
+  const click = (page, what) => leads(page, () => page.click(what));
+  const link = (page, to) => click(page, `a[href*="${to}"]`);
+  const press = (page, to) => click(page, `form[action$="${to}"] button[type=submit]`);
 
   // A number, for the first time.
   const page = await visit();
@@ -147,8 +146,7 @@ async function walk(name, user, password, number, ending, options) {
   await look(second, 'recovery-error');
   await enter(second, 'backupcode', codes[1]);
   await look(second, 'recovered');
-  await second.click('main a.button');
-  await second.waitForLoadState();
+  await click(second, 'main a.button');
   say('in without the phone', await inside(second));
   const third = await visit();
   await signIn(third);
@@ -159,14 +157,12 @@ async function walk(name, user, password, number, ending, options) {
   await page.reload();
   await look(page, 'sessions');
   say('three sessions', await page.locator('#sessions + ul > li').count() === 3);
-  await page.click('[name=ref] >> nth=0');
+  await click(page, '[name=ref] >> nth=0');
   await go(third, '/');
   say('the newest other session has ended', !await inside(third));
-  await page.waitForURL('**/mfa/settings');
   await go(second, '/');
   say('the other one goes on', await inside(second));
-  await page.click('[name=ref]');
-  await page.waitForLoadState();
+  await click(page, '[name=ref]');
   await go(second, '/');
   say('and has ended now', !await inside(second));
 

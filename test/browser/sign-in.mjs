@@ -43,7 +43,7 @@ async function visit(gated, problems, cookies = []) {
 }
 
 // does waits for the page that an action leads to.
-const does = (page, action) => Promise.all([app.stays || page.waitForNavigation(ready), action(page)]);
+const does = (page, action) => (app.stays ? action(page) : chromium.leads(page, () => action(page)));
 
 // there waits for an element; a page that never has it fails the check.
 const there = (page, what, state) => page.locator(what).first().waitFor({ state }).then(() => true, () => false);
@@ -82,7 +82,7 @@ async function walk(gated) {
   const signIn = (where, user) => does(where, () => app.login(where, user, password[user]));
   const typeCode = async (where, user) => {
     await where.fill(codeField, (await phones()).codes[user]);
-    await Promise.all([where.waitForNavigation(ready), where.press(codeField, 'Enter')]);
+    await chromium.leads(where, () => where.press(codeField, 'Enter'));
   };
 
   // The code is asked for over the application's own page, which then goes on as

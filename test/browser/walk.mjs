@@ -5,7 +5,7 @@
 //   node walk.mjs URL PHONES PICTURES
 //
 // Prints one line for each check and ends with 1 when one fails.
-import { check, end, launch, phones, pictures } from './chromium.mjs';
+import { check, end, launch, leads, phones, pictures } from './chromium.mjs';
 import { looker } from './look.mjs';
 
 const [url, phonesAddress, folder] = process.argv.slice(2);
@@ -16,12 +16,17 @@ const code = async () => (await texts()).codes.alice;
 const other = (c) => (c === '000000' ? '000001' : '000000');
 
 const look = looker(picture);
+const click = (page, what) => leads(page, () => page.click(what));
+const enter = async (page, code) => {
+  await page.fill('[name=otp]', code);
+  await leads(page, () => page.press('[name=otp]', 'Enter'));
+};
 
 async function signIn(page, user, password, path) {
   await page.goto(url + path);
   await page.fill('[name=user]', user);
   await page.fill('[name=password]', password);
-  await page.click('button');
+  await click(page, 'button');
 }
 
 // With scripts, a phone's width, German: the first login of a user.
@@ -34,28 +39,24 @@ async function signIn(page, user, password, path) {
   check('the number page is in German', await page.locator('html[lang=de] h1').innerText() === 'Ihre Mobilnummer');
   await look(page, 'number');
   await page.fill('[name=phoneno2fa]', '+33 6 12 34 56 78');
-  await page.click('button >> nth=0');
+  await click(page, 'button >> nth=0');
   check('a foreign number is refused', await page.locator('[role=alert]').count() === 1);
   await look(page, 'number-error');
   await page.fill('[name=phoneno2fa]', '+44 7400 123456');
-  await page.click('button >> nth=0');
+  await click(page, 'button >> nth=0');
   await look(page, 'code');
-  await page.fill('[name=otp]', other(await code()));
-  await page.press('[name=otp]', 'Enter');
+  await enter(page, other(await code()));
   check('a wrong code is said', (await page.locator('[role=alert]').innerText()).includes('stimmt nicht'));
   check('the title says so', (await page.title()).startsWith('Fehler:'));
   await look(page, 'code-error');
   const right = await code();
-  await page.fill('[name=otp]', `${right.slice(0, 3)} ${right.slice(3)}`);
-  await page.press('[name=otp]', 'Enter');
-  await page.waitForURL('**/report/5');
+  await enter(page, `${right.slice(0, 3)} ${right.slice(3)}`);
   check('the deep link is reached', (await page.content()).includes('SECRET-PAYROLL of alice'));
   const cookies = await context.cookies();
   check('the browser holds one cookie, out of scripts\' reach', cookies.length === 1 && cookies[0].httpOnly && cookies[0].sameSite === 'Lax', JSON.stringify(cookies));
   await page.goto(url + '/mfa');
   await look(page, 'signed-in');
-  await page.click('button');
-  await page.waitForURL('**/login*');
+  await click(page, 'button');
   await page.goBack();
   await page.goto(url + '/report/5');
   check('signed out', !(await page.content()).includes('SECRET-PAYROLL'));
@@ -71,7 +72,7 @@ async function signIn(page, user, password, path) {
   check('the code page without scripts', (await page.locator('h1').innerText()) === 'Check your phone');
   await page.screenshot({ path: picture('code-desktop') });
   await page.fill('[name=otp]', await code());
-  await page.click('button >> nth=0');
+  await click(page, 'button >> nth=0');
   check('in without scripts', (await page.content()).includes('SECRET-PAYROLL of alice'));
   await context.close();
 }
@@ -83,8 +84,7 @@ async function signIn(page, user, password, path) {
   await signIn(page, 'alice', 'Alice-pw-1', '/');
   const right = await code();
   for (let i = 0; i < 5; i++) {
-    await page.fill('[name=otp]', other(right));
-    await page.press('[name=otp]', 'Enter');
+    await enter(page, other(right));
     if (i === 3) check('the last try is announced', (await page.locator('[role=alert]').innerText()).includes('un essai'));
   }
   check('the sign-in has ended', (await page.locator('h1').innerText()) === 'Trop de codes faux');
