@@ -28,6 +28,9 @@ func init() {
 // documented with the type; every implementation must pass the conformance suite.
 type Store = store.Store
 
+// StoreOp is one call in a [Store]'s batch.
+type StoreOp = store.Op
+
 // lazyStore opens its store when it is first needed. A store that cannot be
 // opened is an error of every call, and tried again after a second.
 type lazyStore struct {
@@ -159,6 +162,17 @@ func (l *lazyStore) Members(ctx context.Context, key string) ([]string, error) {
 		return nil, err
 	}
 	return s.Members(ctx, key)
+}
+
+func (l *lazyStore) Batch(ctx context.Context, ops ...*store.Op) {
+	s, err := l.get()
+	if err == nil {
+		s.Batch(ctx, ops...)
+		return
+	}
+	for _, o := range ops {
+		o.Err = err
+	}
 }
 
 func (l *lazyStore) Now(ctx context.Context) (time.Time, error) {

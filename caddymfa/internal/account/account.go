@@ -223,17 +223,30 @@ type Standing struct {
 	JustLocked bool
 }
 
-// Standing looks without counting.
-func (b *Book) Standing(ctx context.Context, app, user string) (Standing, error) {
+// Look finds the account of a user and his state, without counting, in one round
+// trip.
+func (b *Book) Look(ctx context.Context, app, user string) (a Account, s Standing, err error) {
 	now, err := b.store.Now(ctx)
 	if err != nil {
-		return Standing{}, fmt.Errorf("account: clock: %w", err)
+		return a, s, fmt.Errorf("account: clock: %w", err)
 	}
-	g, _, err := load[guard](ctx, b, key("g", app, user))
-	if err != nil || g == nil {
-		return Standing{}, err
+	account, guards := store.GetOp(key("a", app, user)), store.GetOp(key("g", app, user))
+	b.store.Batch(ctx, account, guards)
+	found, _, err := opened[Account](b, account)
+	if err != nil {
+		return a, s, err
 	}
-	return b.standing(*g, now), nil
+	g, _, err := opened[guard](b, guards)
+	if err != nil {
+		return a, s, err
+	}
+	if found != nil {
+		a = *found
+	}
+	if g != nil {
+		s = b.standing(*g, now)
+	}
+	return a, s, nil
 }
 
 func (b *Book) standing(g guard, now time.Time) Standing {
@@ -331,13 +344,19 @@ func pause(ctx context.Context, retries int) error {
 var errSecret = errors.New("account: sealed with a secret that is not configured any more: add the old secret behind the new one")
 
 func load[T any](ctx context.Context, b *Book, k string) (*T, uint64, error) {
-	rec, err := b.store.Get(ctx, k)
-	if errors.Is(err, store.ErrNotFound) {
+	o := store.GetOp(k)
+	o.Do(ctx, b.store)
+	return opened[T](b, o)
+}
+
+// opened reads what a Get has found; nil when there is nothing.
+func opened[T any](b *Book, o *store.Op) (*T, uint64, error) {
+	if errors.Is(o.Err, store.ErrNotFound) {
 		return nil, 0, nil
-	} else if err != nil {
-		return nil, 0, fmt.Errorf("account: read: %w", err)
+	} else if o.Err != nil {
+		return nil, 0, fmt.Errorf("account: read: %w", o.Err)
 	}
-	plain, err := b.keys.Open(k, rec.Value)
+	plain, err := b.keys.Open(o.Key, o.Record.Value)
 	if err != nil {
 		// Closed: an account that cannot be read is not "no account", or a
 		// stranger could enrol in its place.
@@ -347,7 +366,7 @@ func load[T any](ctx context.Context, b *Book, k string) (*T, uint64, error) {
 	if err := json.Unmarshal(plain, v); err != nil {
 		return nil, 0, fmt.Errorf("account: decode: %w", err)
 	}
-	return v, rec.Version, nil
+	return v, o.Record.Version, nil
 }
 
 func save[T any](ctx context.Context, b *Book, k string, v T, ifVersion uint64, ttl time.Duration) error {

@@ -53,10 +53,10 @@ func TestAttack_E2_TenInARowLockForHalfAnHour(t *testing.T) {
 		if st := wrong(t, b); !st.Locked || st.Disabled {
 			t.Fatalf("the eleventh: %+v", st)
 		}
-		if st, _ := b.Standing(t.Context(), "app", "bob"); st.Locked {
+		if _, st, _ := b.Look(t.Context(), "app", "bob"); st.Locked {
 			t.Fatal("somebody else is locked")
 		}
-		if st, _ := b.Standing(t.Context(), "app2", "alice"); st.Locked {
+		if _, st, _ := b.Look(t.Context(), "app2", "alice"); st.Locked {
 			t.Fatal("another application is locked")
 		}
 		time.Sleep(30*time.Minute + time.Second)

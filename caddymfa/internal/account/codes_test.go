@@ -187,7 +187,7 @@ func TestAttack_G3_AResetLeavesNothingAndEndsWhatIsUnderWay(t *testing.T) {
 	if a, err := b.Find(ctx, "app", "alice"); err != nil || a.Number != "" || a.Codes != nil || a.Devices != nil || a.Epoch != 2 {
 		t.Errorf("left: %+v, %v", a, err)
 	}
-	if st, err := b.Standing(ctx, "app", "alice"); err != nil || st.Locked {
+	if _, st, err := b.Look(ctx, "app", "alice"); err != nil || st.Locked {
 		t.Errorf("still locked: %+v, %v", st, err)
 	}
 	// Begun before the reset: an enrolment, and new codes.

@@ -41,15 +41,21 @@ func (f *Flow) number(ctx context.Context, g *Gate, user string) (number string,
 	if a, err = f.Accounts.Find(ctx, g.App, user); err != nil {
 		return "", a, err
 	}
+	number, err = f.numberOf(ctx, g, user, a)
+	return number, a, err
+}
+
+// numberOf is number for an account that was found already.
+func (f *Flow) numberOf(ctx context.Context, g *Gate, user string, a account.Account) (string, error) {
 	if f.Directory != nil {
-		if number, err = f.Directory.Number(ctx, user); number != "" || err != nil {
-			return number, a, err
+		if number, err := f.Directory.Number(ctx, user); number != "" || err != nil {
+			return number, err
 		}
 	}
 	if g.Enroll == FromDirectory && a.By == "" {
-		return "", a, nil
+		return "", nil
 	}
-	return a.Number, a, nil
+	return a.Number, nil
 }
 
 // moved notices that a directory names another number than it did at the last

@@ -117,11 +117,7 @@ func (f *Flow) Show(ctx context.Context, o Operator) (User, error) {
 	if err != nil {
 		return User{}, err
 	}
-	a, err := f.Accounts.Find(ctx, o.App, user)
-	if err != nil {
-		return User{}, err
-	}
-	standing, err := f.Accounts.Standing(ctx, o.App, user)
+	a, standing, err := f.Accounts.Look(ctx, o.App, user)
 	if err != nil {
 		return User{}, err
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/caddymfa/caddymfa/caddymfa/internal/phone"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/session"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/sms"
+	"github.com/caddymfa/caddymfa/caddymfa/internal/store"
 )
 
 // sendTime bounds the hand-over of one text to all providers together.
@@ -81,40 +82,45 @@ func (f *Flow) region() string {
 	return ""
 }
 
-// send counts, writes and hands over a text, in this order: a crash between
-// any two steps costs a text, never a limit. next gives the challenge whose code
-// is wanted, from the newest record; an error of it that is one of the flow's
-// refusals becomes the reason.
+// send writes and counts a text, then hands it over: a crash in between costs a
+// text, never a limit. next gives the challenge whose code is wanted, from the
+// newest record; an error of it that is one of the flow's refusals becomes the
+// reason.
 func (f *Flow) send(ctx context.Context, g *Gate, c *Call, s *session.Session, next func(session.Record) (challenge.State, error)) (*session.Session, Sending, error) {
 	now, err := f.Store.Now(ctx)
 	if err != nil {
 		return nil, Sending{}, err
 	}
-	standing, err := f.Accounts.Standing(ctx, g.App, s.User)
-	if err != nil {
+	a, standing, err := f.Accounts.Look(ctx, g.App, s.User)
+	switch {
+	case err != nil:
 		return nil, Sending{}, err
-	}
-	if standing.Locked {
+	case standing.Locked:
 		return s, Sending{Reason: lockReason(standing.Disabled)}, nil
-	}
-	if a, err := f.Accounts.Find(ctx, g.App, s.User); err != nil {
-		return nil, Sending{}, err
-	} else if a.Epoch != s.Epoch {
+	case a.Epoch != s.Epoch:
 		return s, Sending{Reason: event.UnknownHandle}, nil // reset meanwhile
 	}
 
-	var st challenge.State
+	st, err := next(s.Record)
+	if gone(err) {
+		return s, Sending{Reason: event.UnknownHandle}, nil
+	} else if err != nil {
+		return nil, Sending{}, err
+	}
+	d := f.draft(g, c, s.User, st.Number)
 	var soon *Sending
 	sent, err := f.Sessions.Update(ctx, &g.Gate, s, func(r session.Record) (session.Record, error) {
 		was, err := next(r)
 		if err != nil {
 			return r, err
 		}
-		if wait, more := was.Wait(f.Codes, now); !more || wait > 0 {
+		wait, more := was.Wait(f.Codes, now)
+		switch {
+		case !more:
+			soon = &Sending{Reason: event.NoMoreSends, After: wait}
+			return r, errNotNow
+		case wait > 0, was.Number != d.number: // another request has named another number
 			soon = &Sending{Reason: event.TooSoon, After: wait}
-			if !more {
-				soon.Reason = event.NoMoreSends
-			}
 			return r, errNotNow
 		}
 		if c.Template != "" {
@@ -123,7 +129,10 @@ func (f *Flow) send(ctx context.Context, g *Gate, c *Call, s *session.Session, n
 		st = was.Send(f.Codes, now)
 		r.Challenge = encode(st)
 		return r, nil
-	})
+	}, d.counts()...)
+	if err != nil {
+		d.undo(ctx)
+	}
 	if errors.Is(err, errNotNow) {
 		f.emit(ctx, g, s, event.Event{Name: event.Send, Reason: soon.Reason})
 		return s, *soon, nil
@@ -132,40 +141,79 @@ func (f *Flow) send(ctx context.Context, g *Gate, c *Call, s *session.Session, n
 	} else if err != nil {
 		return nil, Sending{}, err
 	}
-
-	result := f.hand(ctx, g, c, sent, st)
-	if result.Reason != event.Sent {
-		sent, err = f.Sessions.Update(ctx, &g.Gate, sent, func(r session.Record) (session.Record, error) {
-			cur, err := challengeOf(r)
-			if err != nil {
-				return r, err
-			}
-			if cur.ID == st.ID && cur.Sends == st.Sends {
-				cur.Failed = result.Reason
-				r.Challenge = encode(cur)
-			}
-			return r, nil
-		})
-		if err != nil {
-			return nil, Sending{}, err
-		}
-	}
-	return sent, result, nil
+	return f.deliver(ctx, g, sent, st, d)
 }
 
 var errNotNow = errors.New("not now")
 
-// hand counts a text against the limits and gives it to the providers.
-func (f *Flow) hand(ctx context.Context, g *Gate, c *Call, s *session.Session, st challenge.State) Sending {
-	n, err := phone.Parse(st.Number, "")
-	if err == nil {
-		err = f.Phones.Check(n)
+// draft is a text before it is written and counted.
+type draft struct {
+	number string
+	to     phone.Number
+	// bad: no text goes to the number, such as one of a country that was taken off
+	// the list.
+	bad    error
+	taking *limit.Taking // nil where nothing is to be counted
+}
+
+func (f *Flow) draft(g *Gate, c *Call, user, number string) draft {
+	d := draft{number: number}
+	if d.to, d.bad = phone.Parse(number, ""); d.bad == nil {
+		d.bad = f.Phones.Check(d.to)
 	}
-	if err != nil { // a directory's number, or a country that was taken off the list
-		f.emit(ctx, g, s, event.Event{Name: event.Send, Reason: event.BadNumber, Err: err})
+	if d.bad == nil {
+		d.taking = f.Limits.Prepare(f.text(g, user, d.to, c.network()))
+	}
+	return d
+}
+
+// counts are the calls that count the text.
+func (d draft) counts() []*store.Op {
+	if d.taking == nil {
+		return nil
+	}
+	return d.taking.Ops
+}
+
+// undo gives back what was counted.
+func (d draft) undo(ctx context.Context) {
+	if d.taking != nil {
+		d.taking.Undo(context.WithoutCancel(ctx))
+	}
+}
+
+// deliver hands over the text of a challenge that is written and counted, and
+// notes when that fails.
+func (f *Flow) deliver(ctx context.Context, g *Gate, s *session.Session, st challenge.State, d draft) (*session.Session, Sending, error) {
+	result := f.hand(ctx, g, s, st, d)
+	if result.Reason == event.Sent {
+		return s, result, nil
+	}
+	s, err := f.Sessions.Update(ctx, &g.Gate, s, func(r session.Record) (session.Record, error) {
+		cur, err := challengeOf(r)
+		if err != nil {
+			return r, err
+		}
+		if cur.ID == st.ID && cur.Sends == st.Sends {
+			cur.Failed = result.Reason
+			r.Challenge = encode(cur)
+		}
+		return r, nil
+	})
+	if err != nil {
+		return nil, Sending{}, err
+	}
+	return s, result, nil
+}
+
+// hand gives a text to the providers, unless a limit is reached.
+func (f *Flow) hand(ctx context.Context, g *Gate, s *session.Session, st challenge.State, d draft) Sending {
+	n := d.to
+	if d.bad != nil {
+		f.emit(ctx, g, s, event.Event{Name: event.Send, Reason: event.BadNumber, Err: d.bad})
 		return Sending{Reason: event.BadNumber}
 	}
-	undo, err := f.Limits.Take(ctx, f.text(g, s, n, c.network()))
+	err := d.taking.Settle(ctx)
 	var ex *limit.Exceeded
 	switch {
 	case errors.As(err, &ex):
@@ -192,15 +240,15 @@ func (f *Flow) hand(ctx context.Context, g *Gate, c *Call, s *session.Session, s
 			result.Reason = event.NumberRefused
 		}
 		if !se.Sent {
-			undo(context.WithoutCancel(ctx))
+			d.undo(ctx)
 		}
 	}
 	f.emit(ctx, g, s, event.Event{Name: event.Send, Reason: result.Reason, Detail: n.Masked(), Err: err})
 	return result
 }
 
-func (f *Flow) text(g *Gate, s *session.Session, n phone.Number, network string) limit.Text {
-	return limit.Text{App: g.App, User: s.User, Number: n.E164(), Prefix: n.Prefix(), Country: n.Region(), Network: network}
+func (f *Flow) text(g *Gate, user string, n phone.Number, network string) limit.Text {
+	return limit.Text{App: g.App, User: user, Number: n.E164(), Prefix: n.Prefix(), Country: n.Region(), Network: network}
 }
 
 // tell sends the owner of a number a text that nobody asked for. It is counted,
@@ -214,7 +262,7 @@ func (f *Flow) tell(ctx context.Context, g *Gate, user, number, network, lang st
 	say := func(reason event.Reason, err error) {
 		f.emit(ctx, g, nil, event.Event{Name: event.Send, Reason: reason, User: user, Detail: string(what) + " notice " + n.Masked(), Err: err})
 	}
-	undo, err := f.Limits.TakeNotice(ctx, limit.Text{App: g.App, User: user, Number: n.E164(), Prefix: n.Prefix(), Country: n.Region(), Network: network})
+	taken, err := f.Limits.TakeNotice(ctx, f.text(g, user, n, network))
 	if ex, ok := errors.AsType[*limit.Exceeded](err); ok {
 		say(ex.Reason, nil)
 		return
@@ -224,7 +272,7 @@ func (f *Flow) tell(ctx context.Context, g *Gate, user, number, network, lang st
 	}
 	text := f.Texts.Notice(what, f.Texts.Match(lang), sms.Vars{App: g.App})
 	if _, err := f.SMS.Send(ctx, sms.Message{To: n.E164(), Text: text, Validity: time.Hour}); err != nil {
-		undo(context.WithoutCancel(ctx))
+		taken.Undo(context.WithoutCancel(ctx))
 		say(event.GatewayDown, err)
 		return
 	}

@@ -227,7 +227,7 @@ func (f *Flow) answered(ctx context.Context, g *Gate, c *Call, st challenge.Stat
 	if err != nil || st.Sends == 0 {
 		return nil //nolint:nilerr // no text was sent
 	}
-	return f.Limits.Answered(ctx, f.text(g, c.Session, n, c.network()), st.Sends)
+	return f.Limits.Answered(ctx, f.text(g, c.Session.User, n, c.network()), st.Sends)
 }
 
 // Delivery gives a withheld page out at the address of its login, once.

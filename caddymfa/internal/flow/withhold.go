@@ -62,7 +62,11 @@ func (f *Flow) withhold(ctx context.Context, g *Gate, c *Call, a accepted) (Outc
 	if err != nil {
 		return Outcome{}, err
 	}
-	number, acc, err := f.number(ctx, g, a.user)
+	acc, standing, err := f.Accounts.Look(ctx, g.App, a.user)
+	if err != nil {
+		return Outcome{}, err
+	}
+	number, err := f.numberOf(ctx, g, a.user, acc)
 	if err != nil {
 		return Outcome{}, err
 	}
@@ -73,10 +77,6 @@ func (f *Flow) withhold(ctx context.Context, g *Gate, c *Call, a accepted) (Outc
 		return refuse(event.NoNumber, nil)
 	}
 	if acc, err = f.moved(ctx, g, c, a.user, number, acc); err != nil {
-		return Outcome{}, err
-	}
-	standing, err := f.Accounts.Standing(ctx, g.App, a.user)
-	if err != nil {
 		return Outcome{}, err
 	}
 	if standing.Locked {
@@ -109,23 +109,27 @@ func (f *Flow) withhold(ctx context.Context, g *Gate, c *Call, a accepted) (Outc
 	if a.reply == nil && c.R.Method != http.MethodGet && c.R.Method != http.MethodHead {
 		ch.URL = "/" // nobody can send a form again that was not forwarded
 	}
+	// A first factor that comes with every request, by GET as well, opens the
+	// challenge; the text waits for a button.
+	var d draft
+	if number != "" && a.reply != nil {
+		ch = ch.Send(f.Codes, now)
+		d = f.draft(g, c, a.user, number)
+	}
 	s, err := f.Sessions.Create(ctx, &g.Gate, session.Record{
 		Level: session.Pending, Jar: a.jar, User: a.user, Epoch: acc.Epoch, Basic: a.basic,
 		Challenge: encode(ch), Reply: encode(answer), ExpiresAt: now.Add(ends),
-	})
+	}, d.counts()...)
 	if err != nil {
+		d.undo(ctx)
 		return Outcome{}, err
 	}
 	f.emit(ctx, g, s, event.Event{Name: event.Challenge, Reason: event.OK, Rule: a.ruleName()})
-	if number == "" || a.reply == nil {
-		// A first factor that comes with every request, by GET as well, opens the
-		// challenge; the text waits for a button.
-		return Outcome{Reason: event.Pending, Session: s}, nil
-	}
-	// The challenge is durable; only now the text goes out.
-	s, _, err = f.send(ctx, g, c, s, challengeOf)
-	if err != nil {
-		return Outcome{}, err
+	if ch.Sends > 0 {
+		// The challenge is durable and the text is counted; only now it goes out.
+		if s, _, err = f.deliver(ctx, g, s, ch, d); err != nil {
+			return Outcome{}, err
+		}
 	}
 	return Outcome{Reason: event.Pending, Session: s}, nil
 }

@@ -55,6 +55,8 @@ type faulty struct {
 	after atomic.Int64
 	// ahead moves the store's clock, in nanoseconds.
 	ahead atomic.Int64
+	// trips counts round trips; the clock is none.
+	trips atomic.Int64
 
 	mu      sync.Mutex
 	written strings.Builder
@@ -79,6 +81,11 @@ func (f *faulty) note(what ...string) {
 var errDown = errors.New("store is down")
 
 func (f *faulty) err() error {
+	f.trips.Add(1)
+	return f.fails()
+}
+
+func (f *faulty) fails() error {
 	if f.down.Load() || f.after.Load() > 0 && f.after.Add(-1) == 0 {
 		f.down.Store(true)
 		return errDown
@@ -98,12 +105,7 @@ func (f *faulty) Put(ctx context.Context, k string, b []byte, v uint64, o store.
 		return 0, err
 	}
 	f.note(k, string(b))
-	f.mu.Lock()
-	if f.put == nil {
-		f.put = map[string]store.Options{}
-	}
-	f.put[k] = o
-	f.mu.Unlock()
+	f.keep(k, o)
 	return f.Store.Put(ctx, k, b, v, o)
 }
 
@@ -129,8 +131,36 @@ func (f *faulty) Add(ctx context.Context, k string, n int64, w time.Duration) (s
 	return f.Store.Add(ctx, k, n, w)
 }
 
+// Batch fails each of its calls for itself.
+func (f *faulty) Batch(ctx context.Context, ops ...*store.Op) {
+	f.trips.Add(1)
+	var run []*store.Op
+	for _, o := range ops {
+		if o.Err = f.fails(); o.Err != nil {
+			continue
+		}
+		if o.Call != store.Get {
+			f.note(o.Key, string(o.Value))
+		}
+		if o.Call == store.Put {
+			f.keep(o.Key, o.Options)
+		}
+		run = append(run, o)
+	}
+	f.Store.Batch(ctx, run...)
+}
+
+func (f *faulty) keep(k string, o store.Options) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.put == nil {
+		f.put = map[string]store.Options{}
+	}
+	f.put[k] = o
+}
+
 func (f *faulty) Now(ctx context.Context) (time.Time, error) {
-	if err := f.err(); err != nil {
+	if err := f.fails(); err != nil {
 		return time.Time{}, err
 	}
 	now, err := f.Store.Now(ctx)
@@ -164,6 +194,7 @@ type inbox struct {
 	mu    sync.Mutex
 	texts []sms.Message
 	fail  error
+	ring  func() // called when a text arrives; nil for nobody
 }
 
 func (p *inbox) Send(_ context.Context, m sms.Message) (sms.Receipt, error) {
@@ -171,6 +202,9 @@ func (p *inbox) Send(_ context.Context, m sms.Message) (sms.Receipt, error) {
 	defer p.mu.Unlock()
 	if p.fail != nil {
 		return sms.Receipt{}, p.fail
+	}
+	if p.ring != nil {
+		p.ring()
 	}
 	p.texts = append(p.texts, m)
 	return sms.Receipt{Provider: "test"}, nil

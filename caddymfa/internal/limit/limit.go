@@ -166,54 +166,103 @@ func (c *Counter) inAll(t Text) []count {
 	return append(counts, count{key: c.key("budget"), rate: c.limits.Budget, reason: event.Budget, shared: true})
 }
 
-// Take counts a text against every limit, or against none: when one is
-// reached, what was counted is given back and the error is *Exceeded. Any
-// other error means that the store failed, and nothing may be sent. The
-// returned function gives the text back, for one that provably was not sent.
-func (c *Counter) Take(ctx context.Context, t Text) (undo func(context.Context), err error) {
+// Prepare makes the counts of a text that somebody wants sent. They go to the
+// store with its next batch, beside what has to be written anyway.
+func (c *Counter) Prepare(t Text) *Taking {
 	counts := append(c.unanswered(t),
 		count{key: c.key("client", t.Network), rate: c.limits.IPSends, reason: event.ClientLimit},
 		count{key: c.key("prefix", t.Prefix), rate: c.limits.PrefixSends, reason: event.PrefixLimit},
 	)
-	back, err := c.take(ctx, append(counts, c.inAll(t)...))
-	if err != nil {
-		return nil, err
-	}
-	return c.convert(ctx, t, back)
+	k := c.taking(append(counts, c.inAll(t)...))
+	k.country = t.Country
+	k.sent = store.AddOp(c.key("sent", t.Country), 1, c.limits.Conversion.Window)
+	k.answered = store.AddOp(c.key("answered", t.Country), 0, c.limits.Conversion.Window)
+	k.Ops = append(k.Ops, k.sent, k.answered)
+	return k
 }
 
-// convert counts a text against those of its country that were answered. The
+// Taking is one act that is counted against several limits, or against none.
+type Taking struct {
+	// Ops are the calls that count it.
+	Ops []*store.Op
+
+	c              *Counter
+	counts         []count // in the order of Ops
+	country        string
+	sent, answered *store.Op // nil where conversion is not looked at
+}
+
+func (c *Counter) taking(counts []count) *Taking {
+	k := &Taking{c: c, counts: counts}
+	for _, n := range counts {
+		k.Ops = append(k.Ops, store.AddOp(n.key, 1, n.rate.Window))
+	}
+	return k
+}
+
+// Settle says, after the batch, whether the act is allowed. When a limit is
+// reached, what was counted is given back and the error is *Exceeded. Any other
+// error means that the store failed, and the act must not be done.
+func (k *Taking) Settle(ctx context.Context) error {
+	err := k.settle(ctx)
+	if err != nil {
+		k.Undo(ctx)
+	}
+	return err
+}
+
+func (k *Taking) settle(ctx context.Context) error {
+	for _, o := range k.Ops {
+		if o.Err != nil {
+			return fmt.Errorf("limit: %w", o.Err)
+		}
+	}
+	for i, n := range k.counts {
+		got := k.Ops[i].Count
+		if n.shared {
+			switch got.N {
+			case (n.rate.N*4 + 4) / 5:
+				k.c.alarm(ctx, Alarm{n.reason, n.of, 80}, n.rate.Window)
+			case n.rate.N + 1:
+				k.c.alarm(ctx, Alarm{n.reason, n.of, 100}, n.rate.Window)
+			}
+		}
+		if got.N > n.rate.N && !n.rate.Record {
+			return &Exceeded{n.reason, got.Resets}
+		}
+	}
+	if k.sent != nil {
+		return k.convert(ctx)
+	}
+	return nil
+}
+
+// convert holds a text against those of its country that were answered. The
 // rule looks at the newest counts, so a country comes back by itself when people
 // answer, and with the next window at the latest.
-func (c *Counter) convert(ctx context.Context, t Text, back func(context.Context)) (undo func(context.Context), err error) {
-	rule := c.limits.Conversion
-	undo = func(ctx context.Context) {
-		back(ctx)
-		_, _ = c.store.Add(ctx, c.key("sent", t.Country), -1, rule.Window)
+func (k *Taking) convert(ctx context.Context) error {
+	rule := k.c.limits.Conversion
+	over := k.sent.Count.N - rule.Floor
+	if over <= 0 || k.answered.Count.N*100 >= over*rule.Percent {
+		return nil
 	}
-	sent, err := c.store.Add(ctx, c.key("sent", t.Country), 1, rule.Window)
-	if err != nil {
-		back(ctx)
-		return nil, fmt.Errorf("limit: %w", err)
-	}
-	over := sent.N - rule.Floor
-	if over <= 0 {
-		return undo, nil
-	}
-	answered, err := c.store.Add(ctx, c.key("answered", t.Country), 0, rule.Window)
-	if err != nil {
-		undo(ctx)
-		return nil, fmt.Errorf("limit: %w", err)
-	}
-	if answered.N*100 >= over*rule.Percent {
-		return undo, nil
-	}
-	c.alarm(ctx, Alarm{event.Unanswered, t.Country, 100}, rule.Window)
+	k.c.alarm(ctx, Alarm{event.Unanswered, k.country, 100}, rule.Window)
 	if rule.Record {
-		return undo, nil
+		return nil
 	}
-	undo(ctx)
-	return nil, &Exceeded{event.Unanswered, sent.Resets}
+	return &Exceeded{event.Unanswered, k.sent.Count.Resets}
+}
+
+// Undo gives back what was counted, for an act that provably was not done. A
+// count that cannot be given back is only too strict.
+func (k *Taking) Undo(ctx context.Context) {
+	var back []*store.Op
+	for _, o := range k.Ops {
+		if o.Err == nil && o.Delta != 0 {
+			back = append(back, store.AddOp(o.Key, -o.Delta, o.Window))
+		}
+	}
+	k.c.store.Batch(ctx, back...)
 }
 
 // alarm tells of a limit once in its window, however often it is met.
@@ -227,53 +276,31 @@ func (c *Counter) alarm(ctx context.Context, a Alarm, window time.Duration) {
 	}
 }
 
-// TakeNotice counts a text that no one asked for: the word to an owner that the
-// account is locked. It comes once in a lock, and must not fail because an
-// attacker's logins have used up the texts that wait for an answer.
-func (c *Counter) TakeNotice(ctx context.Context, t Text) (undo func(context.Context), err error) {
+// TakeNotice counts a text that no one asked for, such as the word to an owner
+// that the account is locked. It must not fail because an attacker's logins have
+// used up the texts that wait for an answer.
+func (c *Counter) TakeNotice(ctx context.Context, t Text) (*Taking, error) {
 	return c.take(ctx, c.inAll(t))
 }
 
-func (c *Counter) take(ctx context.Context, counts []count) (func(context.Context), error) {
-	var taken []count
-	undo := func(ctx context.Context) {
-		for _, k := range taken {
-			// A count that cannot be given back is only too strict.
-			_, _ = c.store.Add(ctx, k.key, -1, k.rate.Window)
-		}
-	}
-	for _, k := range counts {
-		n, err := c.store.Add(ctx, k.key, 1, k.rate.Window)
-		if err != nil {
-			undo(ctx)
-			return nil, fmt.Errorf("limit: %w", err)
-		}
-		taken = append(taken, k)
-		if k.shared {
-			switch n.N {
-			case (k.rate.N*4 + 4) / 5:
-				c.alarm(ctx, Alarm{k.reason, k.of, 80}, k.rate.Window)
-			case k.rate.N + 1:
-				c.alarm(ctx, Alarm{k.reason, k.of, 100}, k.rate.Window)
-			}
-		}
-		if n.N > k.rate.N && !k.rate.Record {
-			undo(ctx)
-			return nil, &Exceeded{k.reason, n.Resets}
-		}
-	}
-	return undo, nil
+// take counts by a batch of its own.
+func (c *Counter) take(ctx context.Context, counts []count) (*Taking, error) {
+	k := c.taking(counts)
+	c.store.Batch(ctx, k.Ops...)
+	return k, k.Settle(ctx)
 }
 
 // Answered says that n texts were answered by a right code.
 func (c *Counter) Answered(ctx context.Context, t Text, n int) error {
+	ops := []*store.Op{store.AddOp(c.key("answered", t.Country), int64(n), c.limits.Conversion.Window)}
 	for _, k := range c.unanswered(t) {
-		if _, err := c.store.Add(ctx, k.key, -int64(n), k.rate.Window); err != nil {
-			return fmt.Errorf("limit: %w", err)
-		}
+		ops = append(ops, store.AddOp(k.key, -int64(n), k.rate.Window))
 	}
-	if _, err := c.store.Add(ctx, c.key("answered", t.Country), int64(n), c.limits.Conversion.Window); err != nil {
-		return fmt.Errorf("limit: %w", err)
+	c.store.Batch(ctx, ops...)
+	for _, o := range ops {
+		if o.Err != nil {
+			return fmt.Errorf("limit: %w", o.Err)
+		}
 	}
 	return nil
 }

@@ -32,10 +32,17 @@ func text(user, number, network string) Text {
 	return Text{App: "app", User: user, Number: number, Prefix: number[:len(number)-4], Network: network}
 }
 
+// take counts a text as a sender does.
+func take(c *Counter, t Text) (*Taking, error) {
+	k := c.Prepare(t)
+	c.store.Batch(context.Background(), k.Ops...)
+	return k, k.Settle(context.Background())
+}
+
 // refused is the reason of a refusal, "" for none.
 func refused(tb testing.TB, c *Counter, t Text) event.Reason {
 	tb.Helper()
-	_, err := c.Take(context.Background(), t)
+	_, err := take(c, t)
 	var full *Exceeded
 	if err != nil && !errors.As(err, &full) {
 		tb.Fatal(err)
@@ -188,7 +195,7 @@ func TestPropertyRefusedTextsCostNothing(t *testing.T) {
 				rapid.SampledFrom([]string{"192.0.2.1", "192.0.2.2"}).Draw(t, "network"))
 			allowed := users[tx.User] < min(l.UserSends.N, l.UserTotal.N) && numbers[tx.Number] < min(l.UserSends.N, l.UserTotal.N) &&
 				networks[tx.Network] < l.IPSends.N && numbers["p"+tx.Prefix] < l.PrefixSends.N && out < l.Budget.N
-			undo, err := c.Take(context.Background(), tx)
+			k, err := take(c, tx)
 			if (err == nil) != allowed {
 				t.Fatalf("%+v: %v, allowed %t", tx, err, allowed)
 			}
@@ -196,7 +203,7 @@ func TestPropertyRefusedTextsCostNothing(t *testing.T) {
 				continue
 			}
 			if rapid.Bool().Draw(t, "give back") {
-				undo(context.Background())
+				k.Undo(context.Background())
 				continue
 			}
 			users[tx.User]++

@@ -152,7 +152,7 @@ func TestAlarmsComeOnce(t *testing.T) {
 	for i := range 50 {
 		wg.Go(func() {
 			number := fmt.Sprintf("+4474%08d", i*10007)
-			_, _ = c.Take(context.Background(), Text{App: "app", User: fmt.Sprint(i), Number: number, Prefix: number[:9], Country: "GB", Network: fmt.Sprint(i)})
+			_, _ = take(c, Text{App: "app", User: fmt.Sprint(i), Number: number, Prefix: number[:9], Country: "GB", Network: fmt.Sprint(i)})
 		})
 	}
 	wg.Wait()

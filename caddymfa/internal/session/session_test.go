@@ -28,6 +28,12 @@ func (s *sized) Put(ctx context.Context, key string, value []byte, v uint64, o s
 	return s.Store.Put(ctx, key, value, v, o)
 }
 
+func (s *sized) Batch(ctx context.Context, ops ...*store.Op) {
+	for _, o := range ops {
+		o.Do(ctx, s)
+	}
+}
+
 func table(t testing.TB) (*Table, *sized, *Gate) {
 	ring, err := keyring.New([]byte("a secret of the tests with at least 32 bytes"))
 	if err != nil {

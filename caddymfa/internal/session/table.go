@@ -151,17 +151,22 @@ func (t *Table) read(ctx context.Context, gate string, id ID) (*Session, error) 
 	return s, nil
 }
 
-func (t *Table) write(ctx context.Context, g *Gate, id ID, rec Record, ifVersion uint64, ttl time.Duration) (*Session, error) {
+// write puts a record into the store, with other calls in the same round trip.
+func (t *Table) write(ctx context.Context, g *Gate, id ID, rec Record, ifVersion uint64, ttl time.Duration, with ...*store.Op) (*Session, error) {
 	plain, err := json.Marshal(rec)
 	if err != nil {
 		return nil, fmt.Errorf("session: encode: %w", err)
 	}
-	v, err := t.store.Put(ctx, id.key(), t.records.Seal(bind(g.ID, id), plain), ifVersion,
-		store.Options{TTL: ttl, Volatile: rec.Level == Anonymous || rec.Light})
-	if err != nil {
-		return nil, err
+	put := store.PutOp(id.key(), t.records.Seal(bind(g.ID, id), plain), ifVersion, store.Options{TTL: ttl, Volatile: rec.Level == Anonymous || rec.Light})
+	if len(with) == 0 {
+		put.Do(ctx, t.store)
+	} else {
+		t.store.Batch(ctx, append(with, put)...)
 	}
-	s := &Session{ID: id, Version: v, Record: rec}
+	if put.Err != nil {
+		return nil, put.Err
+	}
+	s := &Session{ID: id, Version: put.Record.Version, Record: rec}
 	t.cache.put(s)
 	return s, nil
 }
@@ -198,13 +203,14 @@ func (t *Table) left(ctx context.Context, rec Record) (time.Duration, error) {
 }
 
 // Create makes a session under a new id. Pending and verified records must
-// carry ExpiresAt, by the store's clock.
-func (t *Table) Create(ctx context.Context, g *Gate, rec Record) (*Session, error) {
+// carry ExpiresAt, by the store's clock. with are other calls that go to the store
+// in the same round trip; they are not undone when Create fails.
+func (t *Table) Create(ctx context.Context, g *Gate, rec Record, with ...*store.Op) (*Session, error) {
 	ttl, err := t.ttl(ctx, g, rec)
 	if err != nil {
 		return nil, err
 	}
-	s, err := t.write(ctx, g, newID(), rec, 0, ttl)
+	s, err := t.write(ctx, g, newID(), rec, 0, ttl, with...)
 	if err != nil {
 		return nil, fmt.Errorf("session: create: %w", err)
 	}
@@ -214,8 +220,9 @@ func (t *Table) Create(ctx context.Context, g *Gate, rec Record) (*Session, erro
 // Update replaces the record of s by change(record). When another request was
 // faster, change is applied to what that one wrote, as long as the level is
 // still the same; otherwise the session is ErrGone or ErrTaken. An error of
-// change ends the update and is returned as it is.
-func (t *Table) Update(ctx context.Context, g *Gate, s *Session, change func(Record) (Record, error)) (*Session, error) {
+// change ends the update and is returned as it is. with are other calls that go to
+// the store with the first write, as in Create.
+func (t *Table) Update(ctx context.Context, g *Gate, s *Session, change func(Record) (Record, error), with ...*store.Op) (*Session, error) {
 	for range 16 {
 		rec, err := change(s.Record)
 		if err != nil {
@@ -225,10 +232,11 @@ func (t *Table) Update(ctx context.Context, g *Gate, s *Session, change func(Rec
 		if err != nil {
 			return nil, err
 		}
-		next, err := t.write(ctx, g, s.ID, rec, s.Version, ttl)
+		next, err := t.write(ctx, g, s.ID, rec, s.Version, ttl, with...)
 		if err == nil {
 			return next, nil
 		}
+		with = nil
 		if !errors.Is(err, store.ErrConflict) {
 			return nil, fmt.Errorf("session: write: %w", err)
 		}

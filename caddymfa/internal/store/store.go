@@ -98,6 +98,11 @@ type Store interface {
 	Leave(ctx context.Context, key, member string) error
 	Members(ctx context.Context, key string) ([]string, error)
 
+	// Batch runs calls in one round trip and leaves each one's answer in it. Each
+	// is atomic on its key and fails for itself; together they are not atomic, and
+	// have no order: no two may name the same key.
+	Batch(ctx context.Context, ops ...*Op)
+
 	// Now is the clock by which the store lets records expire. It never goes
 	// back, also not when the machine's clock does.
 	Now(ctx context.Context) (time.Time, error)

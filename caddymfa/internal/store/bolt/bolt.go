@@ -137,10 +137,10 @@ func (s *Store) Put(ctx context.Context, key string, value []byte, ifVersion uin
 	}
 	value = bytes.Clone(value) // the caller may leave before it is written
 	var version uint64
-	err := s.update(ctx, key, func(b *batch) (err error) {
+	err := s.update(ctx, func(b *batch) (err error) {
 		version, err = b.put(key, value, ifVersion, opts)
 		return err
-	})
+	}, key)
 	if err != nil {
 		return 0, err
 	}
@@ -156,10 +156,10 @@ func (s *Store) Take(ctx context.Context, key string) (store.Record, error) {
 		return rec, err
 	}
 	var rec store.Record
-	err := s.update(ctx, key, func(b *batch) (err error) {
+	err := s.update(ctx, func(b *batch) (err error) {
 		rec, err = b.take(key)
 		return err
-	})
+	}, key)
 	if err != nil {
 		return store.Record{}, err
 	}
@@ -171,7 +171,7 @@ func (s *Store) Delete(ctx context.Context, key string) error {
 	if err := store.CheckKey(key); err != nil {
 		return err
 	}
-	return s.update(ctx, key, func(b *batch) error { return b.remove(key) })
+	return s.update(ctx, func(b *batch) error { return b.remove(key) }, key)
 }
 
 // Add implements [store.Store].
@@ -180,7 +180,7 @@ func (s *Store) Add(ctx context.Context, key string, delta int64, window time.Du
 		return store.Count{}, err
 	}
 	var c store.Count
-	err := s.update(ctx, "", func(b *batch) (err error) {
+	err := s.update(ctx, func(b *batch) (err error) {
 		c, err = b.count(key, delta, window)
 		return err
 	})
@@ -195,7 +195,7 @@ func (s *Store) Join(ctx context.Context, key, m string, ttl time.Duration) erro
 	if err := store.CheckJoin(key, m, ttl); err != nil {
 		return err
 	}
-	return s.update(ctx, "", func(b *batch) error {
+	return s.update(ctx, func(b *batch) error {
 		return b.set(sets, member(key, m), entry{expires: b.after(ttl)})
 	})
 }
@@ -205,7 +205,7 @@ func (s *Store) Leave(ctx context.Context, key, m string) error {
 	if err := store.CheckMember(key, m); err != nil {
 		return err
 	}
-	return s.update(ctx, "", func(b *batch) error { return b.del(sets, member(key, m)) })
+	return s.update(ctx, func(b *batch) error { return b.del(sets, member(key, m)) })
 }
 
 // Members implements [store.Store].
@@ -224,6 +224,55 @@ func (s *Store) Members(ctx context.Context, key string) (out []string, err erro
 		return nil
 	})
 	return out, err
+}
+
+// Batch implements [store.Store]: what is durable shares a commit.
+func (s *Store) Batch(ctx context.Context, ops ...*store.Op) {
+	var durable []*store.Op
+	var keys []string
+	for _, o := range ops {
+		switch o.Err = o.Check(); {
+		case o.Err != nil:
+		case o.Call == store.Get || o.Call == store.Put && o.Options.Volatile:
+			o.Do(ctx, s)
+		default:
+			durable = append(durable, o)
+			if o.Call == store.Put {
+				keys = append(keys, o.Key)
+			}
+		}
+	}
+	if len(durable) == 0 {
+		return
+	}
+	// The caller may leave before it is written: what is left then is the writer's.
+	done := make([]store.Op, len(durable))
+	for i, o := range durable {
+		done[i] = *o
+		done[i].Value = bytes.Clone(o.Value)
+	}
+	err := s.update(ctx, func(b *batch) error {
+		for i := range done {
+			switch o := &done[i]; o.Call {
+			case store.Put:
+				o.Record.Version, o.Err = b.put(o.Key, o.Value, o.IfVersion, o.Options)
+			case store.Add:
+				o.Count, o.Err = b.count(o.Key, o.Delta, o.Window)
+			case store.Get:
+			}
+			if b.broken != nil {
+				return b.broken
+			}
+		}
+		return nil
+	}, keys...)
+	for i, o := range durable {
+		if err != nil {
+			o.Err = err
+			continue
+		}
+		o.Record.Version, o.Count, o.Err = done[i].Record.Version, done[i].Count, done[i].Err
+	}
 }
 
 // Now implements [store.Store].

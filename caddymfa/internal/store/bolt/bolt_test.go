@@ -168,7 +168,7 @@ func TestFullDiskIsAnErrorAndChangesNothing(t *testing.T) {
 	}
 	move := func(b *batch) error { _, err := b.put("k", nil, v, store.Options{Volatile: true}); return err }
 	fill := func(b *batch) error { _, err := b.put("big", big, 0, store.Options{}); return err }
-	ops := []*op{{key: "k", do: move, done: make(chan struct{})}, {key: "big", do: fill, done: make(chan struct{})}}
+	ops := []*op{{keys: []string{"k"}, do: move, done: make(chan struct{})}, {keys: []string{"big"}, do: fill, done: make(chan struct{})}}
 	if s.answer(ops); ops[0].err == nil || ops[1].err == nil {
 		t.Fatalf("a move off a full disk: %v, %v", ops[0].err, ops[1].err)
 	}
@@ -219,7 +219,7 @@ func TestCallerWhoLeavesDoesNotWaitForTheDisk(t *testing.T) {
 
 func TestWriteIsNotBegunAfterItsCallerHasLeft(t *testing.T) {
 	s := open(t)
-	o := &op{key: "k", done: make(chan struct{}), do: func(*batch) error {
+	o := &op{keys: []string{"k"}, done: make(chan struct{}), do: func(*batch) error {
 		t.Error("it was")
 		return nil
 	}}
@@ -231,7 +231,7 @@ func TestWriteIsNotBegunAfterItsCallerHasLeft(t *testing.T) {
 
 func TestVolatileWriteDoesNotPassTheWriter(t *testing.T) {
 	s, ctx := open(t), t.Context()
-	s.kinds.hold([]*op{{key: "k"}})
+	s.kinds.hold([]*op{{keys: []string{"k"}}})
 	for _, key := range []string{"k", "other"} {
 		_, put, err := s.putInMemory(ctx, key, nil, 0, store.Options{})
 		_, take, err2 := s.takeFromMemory(ctx, key)
@@ -249,7 +249,7 @@ func TestRefusedWritesOfABatchFailAlone(t *testing.T) {
 	var ops []*op
 	for i := range 6 {
 		key := fmt.Sprint("k", i/2) // every second one is a conflict
-		ops = append(ops, &op{key: key, done: make(chan struct{}), do: func(b *batch) error {
+		ops = append(ops, &op{keys: []string{key}, done: make(chan struct{}), do: func(b *batch) error {
 			_, err := b.put(key, nil, 0, store.Options{})
 			return err
 		}})

@@ -25,8 +25,8 @@ func (k *kinds) hold(ops []*op) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for _, o := range ops {
-		if o.key != "" {
-			k.held[o.key] = struct{}{}
+		for _, key := range o.keys {
+			k.held[key] = struct{}{}
 		}
 	}
 }
@@ -92,11 +92,11 @@ func (s *Store) onlyInMemory(ctx context.Context, key string) (bool, error) {
 // its way from one kind to the other.
 func (s *Store) getInTurn(ctx context.Context, key string) (store.Record, error) {
 	var rec store.Record
-	err := s.update(ctx, key, func(b *batch) error {
+	err := s.update(ctx, func(b *batch) error {
 		cur, _, err := b.current(key)
 		rec = store.Record{Value: bytes.Clone(cur.Value), Version: cur.Version}
 		return err
-	})
+	}, key)
 	if err != nil {
 		return store.Record{}, err
 	}

@@ -34,7 +34,7 @@ const (
 // op is one write. do runs inside the shared transaction; its own error is the
 // caller's, an error of the commit everybody's.
 type op struct {
-	key   string // of the record it may change, or ""
+	keys  []string // of the records it may change
 	do    func(b *batch) error
 	state atomic.Int32
 	err   error
@@ -42,9 +42,10 @@ type op struct {
 }
 
 // update hands a write to the writer and waits for its commit. When ctx ends
-// while it is being written, nobody knows the outcome.
-func (s *Store) update(ctx context.Context, key string, do func(b *batch) error) error {
-	o := &op{key: key, do: do, done: make(chan struct{})}
+// while it is being written, nobody knows the outcome. keys are those of the
+// records that it may change.
+func (s *Store) update(ctx context.Context, do func(b *batch) error, keys ...string) error {
+	o := &op{keys: keys, do: do, done: make(chan struct{})}
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("embedded store: %w", err)
 	}

@@ -174,6 +174,13 @@ func (s *Store) Delete(ctx context.Context, key string) error {
 	return nil
 }
 
+// Batch implements [store.Store].
+func (s *Store) Batch(ctx context.Context, ops ...*store.Op) {
+	for _, o := range ops {
+		o.Do(ctx, s)
+	}
+}
+
 // Now implements [store.Store].
 func (s *Store) Now(ctx context.Context) (time.Time, error) {
 	now, err := s.lock(ctx)

@@ -17,12 +17,42 @@ type clock struct {
 	last   time.Time     // the highest given
 	seen   time.Time     // when it was, monotonic
 	behind time.Duration // the server, since its clock went back
+
+	server time.Time // what the server said last
+	asked  time.Time // when it did, monotonic
 }
+
+// fresh is how long an answer of the server is gone by.
+const fresh = time.Second
 
 // at is the time when the server says that it is now.
 func (c *clock) at(now time.Time) time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.server, c.asked = now, time.Now()
+	return c.goOn(now)
+}
+
+// recent is the time without asking, where the last answer is fresh.
+func (c *clock) recent() (time.Time, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	age := time.Since(c.asked)
+	if c.asked.IsZero() || age >= fresh {
+		return time.Time{}, false
+	}
+	return c.goOn(c.server.Add(age)), true
+}
+
+// stop: the next time is asked for again.
+func (c *clock) stop() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.asked = time.Time{}
+}
+
+// goOn takes the clock on to now, or lets it go on.
+func (c *clock) goOn(now time.Time) time.Time {
 	if !now.Before(c.last) {
 		c.behind = 0
 	}

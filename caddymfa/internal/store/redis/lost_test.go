@@ -1,6 +1,7 @@
 package redis
 
 import (
+	"errors"
 	"io"
 	"net"
 	"net/url"
@@ -90,6 +91,11 @@ func retries(t *testing.T, s *Store, lose *atomic.Bool) {
 	lost("Take", func() (err error) { rec, err = s.Take(ctx, "k"); return err })
 	if string(rec.Value) != "w" || rec.Version != v {
 		t.Errorf("taken: %+v", rec)
+	}
+	put, add := store.PutOp("batch", []byte("v"), 0, opts), store.AddOp("batch", 4, time.Minute)
+	lost("Batch", func() error { s.Batch(ctx, put, add); return errors.Join(put.Err, add.Err) })
+	if c, err := s.Add(ctx, "batch", 0, time.Minute); err != nil || c.N != 4 {
+		t.Errorf("the batch's counter is %+v, %v", c, err)
 	}
 	lost("Delete", func() error { return s.Delete(ctx, "c") })
 	lost("Join", func() error { return s.Join(ctx, "s", "m", time.Minute) })

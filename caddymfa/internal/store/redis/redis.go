@@ -28,6 +28,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -138,24 +139,32 @@ func (s *Store) Put(ctx context.Context, key string, value []byte, ifVersion uin
 	if err := store.CheckPut(key, value, opts); err != nil {
 		return 0, err
 	}
+	v, err := s.write(ctx, s.put(key, value, ifVersion, opts), !opts.Volatile)
+	return version(v, err)
+}
+
+func (s *Store) put(key string, value []byte, ifVersion uint64, opts store.Options) script {
 	ttl := int64(0)
 	if opts.TTL > 0 {
 		ttl = millis(opts.TTL)
 	}
 	k := s.key("r", key)
-	v, err := s.write(ctx, putScript, !opts.Volatile, []string{k, nonce(k)},
-		millis(nonceLife), strconv.FormatUint(ifVersion, 10), value, ttl)
+	return script{putScript, []string{k, nonce(k)}, []any{millis(nonceLife), strconv.FormatUint(ifVersion, 10), value, ttl}}
+}
+
+// version reads the answer to a Put.
+func version(v any, err error) (uint64, error) {
 	if errors.Is(err, redis.Nil) {
 		return 0, store.ErrConflict
 	} else if err != nil {
 		return 0, err
 	}
 	text, _ := v.(string)
-	version, err := strconv.ParseUint(text, 10, 64)
+	n, err := strconv.ParseUint(text, 10, 64)
 	if err != nil {
 		return 0, fmt.Errorf("store redis: version: %w", err)
 	}
-	return version, nil
+	return n, nil
 }
 
 // Take implements [store.Store].
@@ -164,7 +173,7 @@ func (s *Store) Take(ctx context.Context, key string) (store.Record, error) {
 		return store.Record{}, err
 	}
 	k := s.key("r", key)
-	v, err := s.write(ctx, takeScript, true, []string{k, nonce(k)}, millis(nonceLife))
+	v, err := s.write(ctx, script{takeScript, []string{k, nonce(k)}, []any{millis(nonceLife)}}, true)
 	if errors.Is(err, redis.Nil) {
 		return store.Record{}, store.ErrNotFound
 	} else if err != nil {
@@ -178,7 +187,7 @@ func (s *Store) Delete(ctx context.Context, key string) error {
 	if err := store.CheckKey(key); err != nil {
 		return err
 	}
-	_, err := s.write(ctx, deleteScript, true, []string{s.key("r", key), s.key("c", key)})
+	_, err := s.write(ctx, script{deleteScript, []string{s.key("r", key), s.key("c", key)}, nil}, true)
 	return err
 }
 
@@ -187,8 +196,17 @@ func (s *Store) Add(ctx context.Context, key string, delta int64, window time.Du
 	if err := store.CheckAdd(key, window); err != nil {
 		return store.Count{}, err
 	}
+	v, err := s.write(ctx, s.add(key, delta, window), true)
+	return count(v, err)
+}
+
+func (s *Store) add(key string, delta int64, window time.Duration) script {
 	k := s.key("c", key)
-	v, err := s.write(ctx, addScript, true, []string{k, nonce(k)}, millis(nonceLife), delta, millis(window))
+	return script{addScript, []string{k, nonce(k)}, []any{millis(nonceLife), delta, millis(window)}}
+}
+
+// count reads the answer to an Add, "sum milliseconds".
+func count(v any, err error) (store.Count, error) {
 	if err != nil {
 		return store.Count{}, err
 	}
@@ -207,7 +225,7 @@ func (s *Store) Join(ctx context.Context, key, member string, ttl time.Duration)
 	if err := store.CheckJoin(key, member, ttl); err != nil {
 		return err
 	}
-	_, err := s.write(ctx, joinScript, true, []string{s.key("s", key)}, millis(ttl), member)
+	_, err := s.write(ctx, script{joinScript, []string{s.key("s", key)}, []any{millis(ttl), member}}, true)
 	return err
 }
 
@@ -216,7 +234,7 @@ func (s *Store) Leave(ctx context.Context, key, member string) error {
 	if err := store.CheckMember(key, member); err != nil {
 		return err
 	}
-	_, err := s.write(ctx, leaveScript, true, []string{s.key("s", key)}, member)
+	_, err := s.write(ctx, script{leaveScript, []string{s.key("s", key)}, []any{member}}, true)
 	return err
 }
 
@@ -229,8 +247,65 @@ func (s *Store) Members(ctx context.Context, key string) ([]string, error) {
 	return v, s.wrap(err)
 }
 
-// Now implements [store.Store]: all processes go by one server's clock.
+// Batch implements [store.Store]. WAIT speaks for one connection, so where
+// replicas have to acknowledge the calls go out at once, each on its own.
+func (s *Store) Batch(ctx context.Context, ops ...*store.Op) {
+	if s.acks > 0 {
+		var wg sync.WaitGroup
+		for _, o := range ops {
+			wg.Go(func() { o.Do(ctx, s) })
+		}
+		wg.Wait()
+		return
+	}
+	cmds := make([]redis.Cmder, len(ops))
+	_, _ = s.client.Pipelined(ctx, func(p redis.Pipeliner) error { // each has its own error
+		for i, o := range ops {
+			if o.Err = o.Check(); o.Err != nil {
+				continue
+			}
+			switch o.Call {
+			case store.Get:
+				cmds[i] = p.HMGet(ctx, s.key("r", o.Key), "v", "d")
+			case store.Put:
+				cmds[i] = s.put(o.Key, o.Value, o.IfVersion, o.Options).pipe(ctx, p)
+			case store.Add:
+				cmds[i] = s.add(o.Key, o.Delta, o.Window).pipe(ctx, p)
+			}
+		}
+		return nil
+	})
+	for i, o := range ops {
+		if cmds[i] == nil {
+			continue
+		}
+		err := cmds[i].Err()
+		if redis.HasErrorPrefix(err, "NOSCRIPT") { // once after a server's start
+			o.Do(ctx, s)
+			continue
+		}
+		err = s.wrap(err)
+		switch cmd := cmds[i].(type) {
+		case *redis.SliceCmd:
+			if o.Err = err; err == nil {
+				o.Record, o.Err = record(cmd.Val())
+			}
+		case *redis.Cmd:
+			if o.Call == store.Put {
+				o.Record.Version, o.Err = version(cmd.Val(), err)
+			} else {
+				o.Count, o.Err = count(cmd.Val(), err)
+			}
+		}
+	}
+}
+
+// Now implements [store.Store]: all processes go by one server's clock, which is
+// asked once a second; in between the time that passes is this machine's.
 func (s *Store) Now(ctx context.Context) (time.Time, error) {
+	if now, ok := s.clock.recent(); ok && ctx.Err() == nil {
+		return now, nil
+	}
 	v, err := nowScript.Run(ctx, s.client, []string{s.prefix + "now"}).Int64Slice()
 	if err != nil {
 		return time.Time{}, s.wrap(err)
@@ -243,6 +318,7 @@ func (s *Store) Now(ctx context.Context) (time.Time, error) {
 
 // Close implements [store.Store].
 func (s *Store) Close() error {
+	defer s.clock.stop()
 	if err := s.client.Close(); err != nil && !errors.Is(err, redis.ErrClosed) {
 		return fmt.Errorf("store redis: %w", err)
 	}

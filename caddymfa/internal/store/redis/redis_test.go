@@ -203,3 +203,16 @@ func TestJudge(t *testing.T) {
 		}
 	}
 }
+
+// A server that has restarted does not know the scripts, and says so to the batch.
+func TestBatchOfUnknownScripts(t *testing.T) {
+	s, ctx := open(t, Config{URLs: []string{plain(t)}}), t.Context()
+	if err := s.client.ScriptFlush(ctx).Err(); err != nil {
+		t.Fatal(err)
+	}
+	put, add := store.PutOp("k", []byte("v"), 0, store.Options{}), store.AddOp("c", 3, time.Minute)
+	s.Batch(ctx, put, add)
+	if put.Err != nil || put.Record.Version == 0 || add.Err != nil || add.Count.N != 3 {
+		t.Errorf("%+v, %+v", put, add)
+	}
+}

@@ -9,14 +9,25 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
+// script is a script with what it is run on.
+type script struct {
+	*redis.Script
+	keys []string
+	args []any
+}
+
+func (w script) pipe(ctx context.Context, p redis.Pipeliner) *redis.Cmd {
+	return p.EvalSha(ctx, w.Hash(), w.keys, w.args...)
+}
+
 // write runs a script that changes something; a durable one waits for its
 // replicas.
-func (s *Store) write(ctx context.Context, script *redis.Script, durable bool, keys []string, args ...any) (any, error) {
+func (s *Store) write(ctx context.Context, w script, durable bool) (any, error) {
 	if durable && s.acks > 0 {
-		v, err := s.writeAcked(ctx, script, keys, args)
+		v, err := s.writeAcked(ctx, w)
 		return v, s.wrap(err)
 	}
-	v, err := script.Run(ctx, s.client, keys, args...).Result()
+	v, err := w.Run(ctx, s.client, w.keys, w.args...).Result()
 	return v, s.wrap(err)
 }
 
@@ -28,16 +39,16 @@ const (
 )
 
 // writeAcked sends the script and WAIT on one connection of one node.
-func (s *Store) writeAcked(ctx context.Context, script *redis.Script, keys []string, args []any) (v any, err error) {
+func (s *Store) writeAcked(ctx context.Context, w script) (v any, err error) {
 	for try := 0; ; try++ {
-		v, err = s.pipeline(ctx, script, keys, args)
+		v, err = s.pipeline(ctx, w)
 		if err == nil || try == tries-1 {
 			return v, err
 		}
 		cluster, isCluster := s.client.(*redis.ClusterClient)
 		switch {
 		case redis.HasErrorPrefix(err, "NOSCRIPT"):
-			if err := s.load(ctx, script, keys[0]); err != nil {
+			if err := s.load(ctx, w); err != nil {
 				return nil, err
 			}
 			continue
@@ -54,14 +65,14 @@ func (s *Store) writeAcked(ctx context.Context, script *redis.Script, keys []str
 	}
 }
 
-func (s *Store) pipeline(ctx context.Context, script *redis.Script, keys []string, args []any) (any, error) {
-	node, err := s.node(ctx, keys[0])
+func (s *Store) pipeline(ctx context.Context, w script) (any, error) {
+	node, err := s.node(ctx, w.keys[0])
 	if err != nil {
 		return nil, err
 	}
 	var eval, wait *redis.Cmd
 	_, err = node.Pipelined(ctx, func(p redis.Pipeliner) error {
-		eval = p.EvalSha(ctx, script.Hash(), keys, args...)
+		eval = w.pipe(ctx, p)
 		wait = p.Do(ctx, "WAIT", s.acks, millis(s.wait))
 		return nil
 	})
@@ -79,12 +90,12 @@ func (s *Store) pipeline(ctx context.Context, script *redis.Script, keys []strin
 	return v, nil
 }
 
-func (s *Store) load(ctx context.Context, script *redis.Script, key string) error {
-	node, err := s.node(ctx, key)
+func (s *Store) load(ctx context.Context, w script) error {
+	node, err := s.node(ctx, w.keys[0])
 	if err != nil {
 		return err
 	}
-	return script.Load(ctx, node).Err()
+	return w.Load(ctx, node).Err()
 }
 
 // node is the server that holds key.

@@ -19,12 +19,43 @@ import (
 // model is what a store must behave like. Short lives pass within the action
 // that begins them, so nothing in it expires by itself.
 type model struct {
-	s        store.Store
+	s        caller
 	prefix   string // every run has keys of its own
 	records  map[string]store.Record
 	versions map[string]uint64 // the highest of each key, of records gone as well
 	counters map[string]int64
 	sets     map[string]map[string]bool
+}
+
+// caller makes the calls that a batch can make alone or, every other time, by a
+// batch: nobody may see a difference.
+type caller struct {
+	store.Store
+	turn *atomic.Int64
+}
+
+func (c caller) do(ctx context.Context, o *store.Op) *store.Op {
+	if c.turn.Add(1)%2 == 0 {
+		c.Batch(ctx, o)
+	} else {
+		o.Do(ctx, c.Store)
+	}
+	return o
+}
+
+func (c caller) Get(ctx context.Context, key string) (store.Record, error) {
+	o := c.do(ctx, store.GetOp(key))
+	return o.Record, o.Err
+}
+
+func (c caller) Put(ctx context.Context, key string, value []byte, v uint64, opts store.Options) (uint64, error) {
+	o := c.do(ctx, store.PutOp(key, value, v, opts))
+	return o.Record.Version, o.Err
+}
+
+func (c caller) Add(ctx context.Context, key string, delta int64, w time.Duration) (store.Count, error) {
+	o := c.do(ctx, store.AddOp(key, delta, w))
+	return o.Count, o.Err
 }
 
 const instant = 2 * time.Millisecond
@@ -34,7 +65,7 @@ func behaves(t *testing.T, s store.Store) {
 	var runs atomic.Int64
 	rapid.Check(t, func(rt *rapid.T) {
 		m := &model{
-			s: s, prefix: fmt.Sprintf("run %d ", runs.Add(1)),
+			s: caller{s, new(atomic.Int64)}, prefix: fmt.Sprintf("run %d ", runs.Add(1)),
 			records: map[string]store.Record{}, versions: map[string]uint64{},
 			counters: map[string]int64{}, sets: map[string]map[string]bool{},
 		}

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"math"
 	"slices"
 	"strings"
@@ -41,6 +42,7 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 	t.Run("behaves like the model", func(t *testing.T) { t.Parallel(); behaves(t, open(t)) })
 	t.Run("counters", func(t *testing.T) { t.Parallel(); counters(t, open(t)) })
 	t.Run("sets", func(t *testing.T) { t.Parallel(); sets(t, open(t)) })
+	t.Run("batch", func(t *testing.T) { t.Parallel(); batch(t, open(t)) })
 	t.Run("bounds", func(t *testing.T) { t.Parallel(); bounds(t, open(t)) })
 	t.Run("clock", func(t *testing.T) { t.Parallel(); clock(t, open(t)) })
 	t.Run("closed", func(t *testing.T) { t.Parallel(); closed(t, open(t)) })
@@ -249,12 +251,86 @@ func calls(ctx context.Context, s store.Store, key string) map[string]func() err
 			_, err := s.Put(ctx, key, nil, 0, store.Options{TTL: time.Minute, Volatile: true})
 			return err
 		},
-		"Take":    func() error { _, err := s.Take(ctx, key); return err },
-		"Delete":  func() error { return s.Delete(ctx, key) },
-		"Add":     func() error { _, err := s.Add(ctx, key, 1, time.Minute); return err },
-		"Join":    func() error { return s.Join(ctx, key, "m", time.Minute) },
-		"Leave":   func() error { return s.Leave(ctx, key, "m") },
-		"Members": func() error { _, err := s.Members(ctx, key); return err },
+		"Take":           func() error { _, err := s.Take(ctx, key); return err },
+		"Delete":         func() error { return s.Delete(ctx, key) },
+		"Add":            func() error { _, err := s.Add(ctx, key, 1, time.Minute); return err },
+		"Join":           func() error { return s.Join(ctx, key, "m", time.Minute) },
+		"Leave":          func() error { return s.Leave(ctx, key, "m") },
+		"Members":        func() error { _, err := s.Members(ctx, key); return err },
+		"Get in a batch": func() error { return one(ctx, s, store.GetOp(key)) },
+		"Put in a batch": func() error { return one(ctx, s, store.PutOp(key, nil, 0, store.Options{TTL: time.Minute})) },
+		"Put volatile in a batch": func() error {
+			return one(ctx, s, store.PutOp(key, nil, 0, store.Options{TTL: time.Minute, Volatile: true}))
+		},
+		"Add in a batch": func() error { return one(ctx, s, store.AddOp(key, 1, time.Minute)) },
+	}
+}
+
+// one runs a batch of one call.
+func one(ctx context.Context, s store.Store, o *store.Op) error {
+	s.Batch(ctx, o)
+	return o.Err
+}
+
+// batch: each call does what it does alone, whatever becomes of the others.
+func batch(t *testing.T, s store.Store) {
+	ctx := t.Context()
+	for _, volatile := range []bool{false, true} {
+		name := func(key string) string { return fmt.Sprintf("%s %v", key, volatile) }
+		opts := store.Options{TTL: time.Minute, Volatile: volatile}
+		v := must[uint64](t)(s.Put(ctx, name("there"), []byte("old"), 0, opts))
+		must[store.Count](t)(s.Add(ctx, name("most"), math.MaxInt64, time.Minute))
+		had := must[uint64](t)(s.Put(ctx, name("read"), []byte("value"), 0, opts))
+
+		read, none := store.GetOp(name("read")), store.GetOp(name("none"))
+		made, late := store.PutOp(name("made"), []byte("m"), 0, opts), store.PutOp(name("there"), []byte("late"), 0, opts)
+		first, over := store.AddOp(name("first"), 2, time.Minute), store.AddOp(name("most"), 1, time.Minute)
+		bad, past := store.AddOp(name("window"), 1, 0), store.PutOp(name("past"), nil, 0, store.Options{TTL: -1})
+		all := []*store.Op{read, none, made, late, first, over, bad, past}
+		for _, o := range all {
+			if !errors.Is(o.Err, store.ErrNotRun) {
+				t.Fatalf("%s before its batch: %v", o.Key, o.Err)
+			}
+		}
+		s.Batch(ctx, all...)
+		if read.Err != nil || string(read.Record.Value) != "value" || read.Record.Version != had {
+			t.Errorf("read: %+v", read)
+		}
+		if !errors.Is(none.Err, store.ErrNotFound) || !errors.Is(late.Err, store.ErrConflict) {
+			t.Errorf("%v, %v", none.Err, late.Err)
+		}
+		if over.Err == nil || bad.Err == nil || past.Err == nil {
+			t.Errorf("%v, %v, %v", over.Err, bad.Err, past.Err)
+		}
+		if rec := must[store.Record](t)(s.Get(ctx, name("made"))); made.Err != nil || rec.Version != made.Record.Version || string(rec.Value) != "m" {
+			t.Errorf("made: %+v, %v", rec, made.Err)
+		}
+		if rec := must[store.Record](t)(s.Get(ctx, name("there"))); rec.Version != v || string(rec.Value) != "old" {
+			t.Errorf("overwritten: %+v", rec)
+		}
+		if first.Err != nil || first.Count.N != 2 || first.Count.Resets <= 0 || first.Count.Resets > time.Minute {
+			t.Errorf("first: %+v, %v", first.Count, first.Err)
+		}
+		next, more := store.PutOp(name("there"), []byte("new"), v, opts), store.AddOp(name("first"), 3, time.Hour)
+		s.Batch(ctx, next, more)
+		if next.Err != nil || next.Record.Version <= v || more.Err != nil || more.Count.N != 5 || more.Count.Resets > time.Minute {
+			t.Errorf("the next: %+v, %+v", next, more)
+		}
+	}
+	s.Batch(ctx)
+	// Of many batches that make the same record one wins, and all are counted.
+	if n := race(t, 100, func(i int) error {
+		won, n := store.PutOp("raced", nil, 0, store.Options{TTL: time.Minute, Volatile: i%2 == 0}), store.AddOp("counted", 1, time.Minute)
+		s.Batch(ctx, won, n)
+		if n.Err != nil {
+			return n.Err
+		}
+		return won.Err
+	}); n != 1 {
+		t.Errorf("%d batches made the same record", n)
+	}
+	if c := must[store.Count](t)(s.Add(ctx, "counted", 0, time.Minute)); c.N != 100 {
+		t.Errorf("100 batches counted %d", c.N)
 	}
 }
 
