@@ -62,7 +62,7 @@ func (rs results) each(figure func(result) float64) (out []float64) {
 
 // load asks for one page as often as it can, for the length of a round. Each
 // answer must hold a text.
-func (s *site) load(address string, cookies []*http.Cookie, text string) result {
+func (s *site) load(address string, cookies []*http.Cookie, text string, length time.Duration) result {
 	used, made := cpuTime(s.cmd.Process.Pid), mallocs(s.admin)
 	tr := &http.Transport{MaxIdleConnsPerHost: *clients}
 	defer tr.CloseIdleConnections()
@@ -70,7 +70,7 @@ func (s *site) load(address string, cookies []*http.Cookie, text string) result 
 	var mu sync.Mutex
 	var all []time.Duration
 	var bad atomic.Int64
-	end := time.Now().Add(*length)
+	end := time.Now().Add(length)
 	for range *clients {
 		wg.Go(func() {
 			var mine []time.Duration

@@ -20,6 +20,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -70,6 +71,7 @@ func free() int {
 type texts struct {
 	mu   sync.Mutex
 	last map[string]string
+	slow *slow // nil where the gateway answers at once
 }
 
 var inBody = regexp.MustCompile(`"to":"([^"]+)","text":"(\d{6})`)
@@ -78,9 +80,64 @@ func (x *texts) ServeHTTP(_ http.ResponseWriter, r *http.Request) {
 	b, _ := io.ReadAll(r.Body)
 	if m := inBody.FindSubmatch(b); m != nil {
 		x.mu.Lock()
-		defer x.mu.Unlock()
 		x.last[string(m[1])] = string(m[2])
+		slow := x.slow
+		x.mu.Unlock()
+		slow.wait()
 	}
+}
+
+// slow is a gateway that answers as many texts together, slowness after the last
+// of them has come.
+type slow struct {
+	left atomic.Int64
+	all  chan struct{} // closed when the last has come
+	end  chan struct{} // closed when they are answered
+}
+
+const (
+	waiting  = 200
+	slowness = 2 * time.Second
+)
+
+func (s *slow) wait() {
+	if s == nil {
+		return
+	}
+	if s.left.Add(-1) == 0 {
+		close(s.all)
+		time.AfterFunc(slowness, func() { close(s.end) })
+	}
+	<-s.end
+}
+
+// whileSlow does something while as many logins wait for a slow gateway.
+func (s *site) whileSlow(do func()) {
+	set := func(to *slow) {
+		s.texts.mu.Lock()
+		defer s.texts.mu.Unlock()
+		s.texts.slow = to
+	}
+	all := &slow{all: make(chan struct{}), end: make(chan struct{})}
+	all.left.Store(waiting)
+	set(all)
+	var wg sync.WaitGroup
+	for i := range waiting {
+		wg.Go(func() { login(s.gated, fmt.Sprint("user", 100+i), s.texts) })
+	}
+	select {
+	case <-all.all:
+	case <-time.After(slowness):
+		log.Fatalf("%d logins did not come to the gateway", all.left.Load())
+	}
+	do()
+	select {
+	case <-all.end:
+		log.Fatal("the gateway was not slow enough for the measurement")
+	default:
+	}
+	set(nil)
+	wg.Wait() // each of them is in: what waited was a login
 }
 
 // users is how many users log in at once, so that nobody reaches a limit.
@@ -152,6 +209,7 @@ func start(store string, rules int) (s *site, end func()) {
 			ip_sends 1000000 1h
 			prefix_sends 1000000 1h
 			budget 1000000 1h
+			conversion 1 1000000 1h
 		}
 	}
 }
@@ -205,7 +263,7 @@ http://127.0.0.1:%d {
 func address(port int) string { return fmt.Sprintf("http://127.0.0.1:%d", port) }
 
 func bench(name, store string, rules int, redis *redisServer) {
-	var plain, gate, bare, valid results
+	var plain, gate, bare, valid, calm, slow results
 	var alone, with, api float64
 	for range *starts {
 		s, end := start(store, rules)
@@ -214,7 +272,7 @@ func bench(name, store string, rules int, redis *redisServer) {
 			fmt.Printf("%-9s a verified session with two cookies: %d bytes of Redis' memory, its key and all\n", name, redis.largest())
 		}
 		page := func(base string, cookies []*http.Cookie) result {
-			return s.load(base+"/report", cookies, demoapp.Marker)
+			return s.load(base+"/report", cookies, demoapp.Marker, *length)
 		}
 		page(s.plain, direct)
 		page(s.gated, handle)
@@ -227,10 +285,20 @@ func bench(name, store string, rules int, redis *redisServer) {
 			}
 			plain, gate = append(plain, p), append(gate, g)
 		}
+		for i := range 2 {
+			during := func() { slow = append(slow, s.load(s.gated+"/report", handle, demoapp.Marker, slowness*3/4)) }
+			if i == 0 {
+				s.whileSlow(during)
+			}
+			calm = append(calm, s.load(s.gated+"/report", handle, demoapp.Marker, slowness*3/4))
+			if i == 1 {
+				s.whileSlow(during)
+			}
+		}
 		const call = "/identity/v2/auth/access_token/validate?apikey=benchmark-key&access_token="
 		token := apiLogin(s.gated, "user1", s.texts)
 		for range 2 {
-			bare, valid = append(bare, s.load(s.bare+call+token, nil, "access_token")), append(valid, s.load(s.gated+call+token, nil, token))
+			bare, valid = append(bare, s.load(s.bare+call+token, nil, "access_token", *length)), append(valid, s.load(s.gated+call+token, nil, token, *length))
 		}
 		alone, with = alone+logins(s.plain, nil, login), with+logins(s.gated, s.texts, login)
 		api += logins(s.gated, s.texts, func(base, user string, x *texts) []*http.Cookie { apiLogin(base, user, x); return nil })
@@ -244,9 +312,11 @@ func bench(name, store string, rules int, redis *redisServer) {
 	say("their 99th percentile", " ms", func(r result) float64 { return r.p99 })
 	say("processor time of one", " µs", func(r result) float64 { return r.cpu * 1e6 })
 	say("allocations of one", "", func(r result) float64 { return r.allocs })
+	rate := func(r result) float64 { return r.rate }
+	fmt.Printf("%-9s verified requests per second while %d logins wait for a gateway of %s: %.0f, without: %.0f, ratio %.3f\n", name, waiting, slowness,
+		median(slow.each(rate)), median(calm.each(rate)), ratios(slow.each(rate), calm.each(rate)))
 	fmt.Printf("%-9s validate calls per second: gate %.0f, Caddy's respond %.0f, ratio %.3f\n", name,
-		median(valid.each(func(r result) float64 { return r.rate })), median(bare.each(func(r result) float64 { return r.rate })),
-		ratios(valid.each(func(r result) float64 { return r.rate }), bare.each(func(r result) float64 { return r.rate })))
+		median(valid.each(rate)), median(bare.each(rate)), ratios(valid.each(rate), bare.each(rate)))
 	n := float64(*starts)
 	fmt.Printf("%-9s logins per second by the API (login, code): gate %.0f, application alone (password) %.0f, ratio %.3f\n", name, api/n, alone/n, api/alone)
 	fmt.Printf("%-9s complete logins per second: gate (password, code, release) %.0f, application alone (password) %.0f, ratio %.3f\n\n", name, with/n, alone/n, with/alone)
