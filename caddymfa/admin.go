@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 
@@ -28,6 +29,7 @@ func init() {
 //	POST /mfa/users/reset           {app, user, by}         takes the second factor away, with everything that belongs to it
 //	POST /mfa/users/unlock          {app, user, by}         forgets wrong codes
 //	POST /mfa/users/help-desk-code  {app, user, by}         a code for one login within an hour, shown here only
+//	POST /mfa/users/invite          {app, user, by}         a code by which the user names a number within a week (enroll invite)
 //	POST /mfa/users/end-sessions    {app, user, by}         ends all sessions
 //
 // app may be left out where there is one application. Errors have Caddy's form,
@@ -114,7 +116,7 @@ func (a *AdminAPI) serve(w http.ResponseWriter, r *http.Request) error {
 	}
 	out, err := act(r, a.app.flow, flow.Operator{App: op.App, User: op.User, By: op.By}, op)
 	switch {
-	case errors.Is(err, flow.ErrAmbiguous), errors.Is(err, flow.ErrNumber):
+	case errors.Is(err, flow.ErrAmbiguous), errors.Is(err, flow.ErrNumber), errors.Is(err, flow.ErrEnrolled):
 		return caddy.APIError{HTTPStatus: http.StatusBadRequest, Err: err}
 	case err != nil:
 		return caddy.APIError{HTTPStatus: http.StatusServiceUnavailable, Err: err}
@@ -176,13 +178,19 @@ var acts = map[string]func(*http.Request, *flow.Flow, flow.Operator, operation) 
 	},
 	"help-desk-code": func(r *http.Request, f *flow.Flow, o flow.Operator, _ operation) (any, error) {
 		code, until, err := f.HelpDeskCode(r.Context(), o)
-		return done{User: o.User, Done: "this code is good for one login, in place of a text; it is shown here only", Code: code, Until: until.UTC().Format("2006-01-02T15:04:05Z")}, err
+		return done{User: o.User, Done: "this code is good for one login, in place of a text; it is shown here only", Code: code, Until: stamp(until)}, err
+	},
+	"invite": func(r *http.Request, f *flow.Flow, o flow.Operator, _ operation) (any, error) {
+		code, until, err := f.Invite(r.Context(), o)
+		return done{User: o.User, Done: "with this code the user names a number at the next login; it is shown here only", Code: code, Until: stamp(until)}, err
 	},
 	"end-sessions": func(r *http.Request, f *flow.Flow, o flow.Operator, _ operation) (any, error) {
 		n, err := f.EndSessionsOf(r.Context(), o)
 		return done{User: o.User, Done: "sessions have ended", Ended: &n}, err
 	},
 }
+
+func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
 func writeAdmin(w http.ResponseWriter, v any) error {
 	w.Header().Set("Content-Type", "application/json")

@@ -142,7 +142,7 @@ func init() {
 //		session_cookies <regexp>...
 //		script_cookies  <name>...
 //		policy          required|optional|off
-//		enroll          self|directory
+//		enroll          self|directory|invite
 //		trusted_device  off|<duration>
 //		session {
 //			idle     <duration>
@@ -246,13 +246,7 @@ func (p *parser) publicAssets(d *caddyfile.Dispenser) error {
 }
 
 func (p *parser) enroll(d *caddyfile.Dispenser) error {
-	if err := one(d, &p.h.Enroll); err != nil {
-		return err
-	}
-	if p.h.Enroll == "invite" {
-		return d.Err("enroll invite is not in this version: use self or directory")
-	}
-	return nil
+	return one(d, &p.h.Enroll)
 }
 
 func (p *parser) maxReply(d *caddyfile.Dispenser) error {

@@ -288,8 +288,12 @@ func (h *Handler) compilePolicy(g *gate.Gate, app *App) error {
 		if app.flow.Directory == nil {
 			return errors.New("enroll directory: there is no directory in the global option mfa, so nobody has a number")
 		}
+	case flow.Invite:
+		if s.Policy == flow.Optional {
+			return errors.New("enroll invite: with policy optional nobody would be asked for his invitation; use policy required")
+		}
 	default:
-		return fmt.Errorf("enroll %q: use self or directory", h.Enroll)
+		return fmt.Errorf("enroll %q: use self, directory or invite", h.Enroll)
 	}
 	return nil
 }

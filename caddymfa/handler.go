@@ -82,7 +82,7 @@ type Handler struct {
 	ScriptCookies []string `json:"script_cookies,omitempty"`
 	// Policy is required, optional or off. Default: required.
 	Policy string `json:"policy,omitempty"`
-	// Enroll is self or directory. Default: directory when one is configured,
+	// Enroll is self, directory or invite. Default: directory when one is configured,
 	// else self when every login has an identity.
 	Enroll string `json:"enroll,omitempty"`
 	// TrustedDevice is how long a browser may need no code, where its user wants

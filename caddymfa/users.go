@@ -34,6 +34,7 @@ func usersCommand() *cobra.Command {
   reset <user>               takes the second factor away, with everything that belongs to it
   unlock <user>              forgets wrong codes
   help-desk-code <user>      a code for one login within an hour, in place of a text
+  invite <user>              a code by which the user names a number within a week (enroll invite)
   end-sessions <user>        signs the user out everywhere`,
 		Args: cobra.RangeArgs(1, 3),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -138,6 +139,9 @@ func show(w io.Writer, u flow.User) {
 			number += ", set by " + u.SetBy
 		}
 		number += ", since " + u.VerifiedAt.UTC().Format("2006-01-02 15:04 UTC")
+	}
+	if !u.Invited.IsZero() {
+		number += ", invited until " + u.Invited.UTC().Format("2006-01-02 15:04 UTC")
 	}
 	codes := "none were made"
 	if u.Codes >= 0 {

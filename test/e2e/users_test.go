@@ -62,6 +62,27 @@ func (g *gate) admin(t *testing.T, method, path, body string) (int, string) {
 	return res.StatusCode, string(b)
 }
 
+func TestOperatorsInviteUsers(t *testing.T) {
+	g, _ := demo(t, demoBlock+"\n\t\tenroll invite", "")
+	b := g.browser(t)
+	if b.password("alice", alicePassword); b.page.StatusCode != http.StatusForbidden || !b.has("You need an invitation") || b.has(demoapp.Marker) {
+		t.Errorf("%d %s", b.page.StatusCode, b.body)
+	}
+	code := regexp.MustCompile(`(?m)^code +(\S+)$`).FindStringSubmatch(g.mustManage(t, "invite", "Alice"))
+	if code == nil {
+		t.Fatal("no code")
+	}
+	b = g.browser(t)
+	b.password("alice", alicePassword).submit(url.Values{"invite": {code[1]}}).submit(url.Values{"phoneno2fa": {alicePhone}})
+	b.code(g.phones.last(t, alicePhone)).mustHave(demoapp.Marker + " of alice")
+	if out, err := g.manage(t, "invite", "alice"); err == nil || !strings.Contains(out, "reset it first") {
+		t.Errorf("%v, %s", err, out)
+	}
+	if strings.Contains(g.log.String(), code[1]) {
+		t.Error("the code is in the log")
+	}
+}
+
 func TestOperatorsManageUsers(t *testing.T) {
 	g, _ := demo(t, demoBlock, "")
 	if out := g.mustManage(t, "list"); strings.TrimSpace(out) != "" {

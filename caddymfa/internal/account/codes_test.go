@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -240,5 +241,76 @@ func TestUsersAreListedAndFoundByTheirUID(t *testing.T) {
 	}
 	if _, ok, _ := b.UserOf(ctx, "app2", uid); ok {
 		t.Error("another application knows the user")
+	}
+}
+
+func TestAnInvitationEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, ctx := book(t), t.Context()
+		code, until, err := b.Invite(ctx, "app", "alice", time.Now())
+		if err != nil || time.Until(until) != InviteTTL {
+			t.Fatal(until, err)
+		}
+		plain, _ := NormaliseCode(code)
+		for _, other := range [][2]string{{"app2", "alice"}, {"app", "bob"}} {
+			if proof, err := b.Accept(ctx, other[0], other[1], plain); proof != nil || err != nil {
+				t.Errorf("%v: %v", other, err)
+			}
+		}
+		proof, err := b.Accept(ctx, "app", "alice", plain)
+		if proof == nil || err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(InviteTTL - time.Second)
+		if until, err := b.Invited(ctx, "app", "alice"); until.IsZero() || err != nil {
+			t.Error("ended too soon", err)
+		}
+		time.Sleep(2 * time.Second)
+		if until, err := b.Invited(ctx, "app", "alice"); !until.IsZero() || err != nil {
+			t.Error("it has not ended", err)
+		}
+		if proof, err := b.Accept(ctx, "app", "alice", plain); proof != nil || err != nil {
+			t.Error("accepted after its end", err)
+		}
+		if err := b.UseInvite(ctx, "app", "alice", proof); !errors.Is(err, ErrNotInvited) {
+			t.Errorf("used after its end: %v", err)
+		}
+	})
+}
+
+func TestAnInvitationHasOneWinner(t *testing.T) {
+	b, ctx := book(t), t.Context()
+	code, _, err := b.Invite(ctx, "app", "alice", time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	plain, _ := NormaliseCode(code)
+	proof, err := b.Accept(ctx, "app", "alice", plain)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wins atomic.Int64
+	var wg sync.WaitGroup
+	for range 50 {
+		wg.Go(func() {
+			switch err := b.UseInvite(ctx, "app", "alice", proof); {
+			case err == nil:
+				wins.Add(1)
+			case !errors.Is(err, ErrNotInvited):
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if wins.Load() != 1 {
+		t.Errorf("%d won", wins.Load())
+	}
+	for _, proof := range [][]byte{nil, {}, proof} {
+		if err := b.UseInvite(ctx, "app", "alice", proof); !errors.Is(err, ErrNotInvited) {
+			t.Errorf("used again: %v", err)
+		}
+	}
+	if until, err := b.Invited(ctx, "app", "alice"); !until.IsZero() || err != nil {
+		t.Error("still invited", err)
 	}
 }

@@ -75,6 +75,9 @@ type State struct {
 	Number string `json:"n,omitempty"`
 	// Enrol: the number is proven by this challenge, not before.
 	Enrol bool `json:"e,omitempty"`
+	// Invite proves the invitation by which a number may be named; nil where none is
+	// needed, or none was given yet.
+	Invite []byte `json:"k,omitempty"`
 	// Code and CodeExpires are the valid code; empty before the first text.
 	Code        string    `json:"c,omitempty"`
 	CodeExpires time.Time `json:"x,omitzero"`

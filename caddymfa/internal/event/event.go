@@ -18,6 +18,7 @@ const (
 	LimitAlarm      Name = "limit_alarm"      // a limit that many share is nearly reached, or is: Detail says whose
 	Verify          Name = "verify"           // a code was given: Reason ok, or why not
 	Enrolled        Name = "enrolled"         // a number was proven for the first time
+	Invited         Name = "invited"          // an invitation was accepted
 	Locked          Name = "locked"           // too many wrong codes in a row
 	NumberChanged   Name = "number_changed"   // by the user: Reason ok, or removed
 	CodesMade       Name = "recovery_codes"   // new ones were made
@@ -113,6 +114,8 @@ const (
 	NumberKnown   Reason = "number_known"    // it is the user's already
 	WrongRecovery Reason = "wrong_recovery"  // no such recovery code, or used
 	Removed       Reason = "removed"
+	NotInvited    Reason = "not_invited"      // the user has no number, and no invitation to give one
+	WrongInvite   Reason = "wrong_invitation" // no such code, or used
 	ByDirectory   Reason = "by_directory"     // the directory names another number
 	CopiedDevice  Reason = "copied_device"    // a trusted browser's cookie was used a second time
 	TrustedDevice Reason = "trusted_browser"  // let in without a code

@@ -76,6 +76,7 @@ type Enroll string
 const (
 	Self          Enroll = "self"      // the user names the number at the first login
 	FromDirectory Enroll = "directory" // only the directory's numbers
+	Invite        Enroll = "invite"    // who has a code from an operator names the number
 )
 
 // Gate is the configuration of one gate, as far as the flow needs it, for one
@@ -132,9 +133,9 @@ type Call struct {
 }
 
 // who is the user of a login: whom the application names, and where only those
-// whom a directory knows have a number, else whom the request names.
+// whom a directory or an operator knows have a number, else whom the request names.
 func (g *Gate) who(said, asked string) string {
-	if said == "" && g.Enroll == FromDirectory {
+	if said == "" && g.Enroll != Self {
 		return asked
 	}
 	return said

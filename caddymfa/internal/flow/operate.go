@@ -42,6 +42,8 @@ type User struct {
 	Locked   bool      `json:"locked"`
 	Disabled bool      `json:"disabled"`
 	Until    time.Time `json:"locked_until,omitzero"`
+	// Invited is until when the user may name a number, zero for not invited.
+	Invited time.Time `json:"invited_until,omitzero"`
 }
 
 // UID is a user's name for programs: 32 hex digits.
@@ -94,6 +96,8 @@ func (o Operator) canonical(ctx context.Context, f *Flow) (string, error) {
 var (
 	// ErrAmbiguous: the name could be several users.
 	ErrAmbiguous = errors.New("more than one user")
+	// ErrEnrolled: the user has a number.
+	ErrEnrolled = errors.New("the user has a number already: reset it first, or set another one with set-phone")
 	// ErrNumber: no codes may go to the number.
 	ErrNumber = errors.New("no codes may go to this number")
 )
@@ -125,9 +129,13 @@ func (f *Flow) Show(ctx context.Context, o Operator) (User, error) {
 	if err != nil {
 		return User{}, err
 	}
+	invited, err := f.Accounts.Invited(ctx, o.App, intake.FoldUser(user))
+	if err != nil {
+		return User{}, err
+	}
 	out := User{
 		Name: user, UID: account.UID(o.App, user), VerifiedAt: a.VerifiedAt, SetBy: a.By, Codes: -1, Devices: len(a.Devices),
-		Sessions: len(sessions), Locked: standing.Locked, Disabled: standing.Disabled, Until: standing.Until,
+		Sessions: len(sessions), Locked: standing.Locked, Disabled: standing.Disabled, Until: standing.Until, Invited: invited,
 	}
 	if a.Codes != nil {
 		out.Codes = len(a.Codes.Hashes)
@@ -154,6 +162,9 @@ func (f *Flow) Reset(ctx context.Context, o Operator) error {
 		return err
 	}
 	if _, err := f.Sessions.DismissAll(ctx, o.App, user, nil); err != nil {
+		return err
+	}
+	if err := f.Accounts.Uninvite(ctx, o.App, intake.FoldUser(user)); err != nil {
 		return err
 	}
 	if err := f.Limits.Forget(ctx, limit.Text{App: o.App, User: user, Number: was.Number}); err != nil {
@@ -238,6 +249,32 @@ func (f *Flow) HelpDeskCode(ctx context.Context, o Operator) (code string, until
 	}
 	f.operated(ctx, o, user, "help desk's code")
 	return code, now.Add(account.HelpDeskTTL), nil
+}
+
+// Invite makes an invitation, by which a user who has no number names one at the
+// next login: single use, a week. A user who has a number is ErrEnrolled: who is to
+// name another one must be reset first.
+func (f *Flow) Invite(ctx context.Context, o Operator) (code string, until time.Time, err error) {
+	user, err := o.canonical(ctx, f)
+	if err != nil {
+		return "", until, err
+	}
+	a, err := f.Accounts.Find(ctx, o.App, user)
+	if err != nil {
+		return "", until, err
+	}
+	if a.Number != "" {
+		return "", until, ErrEnrolled
+	}
+	now, err := f.Store.Now(ctx)
+	if err != nil {
+		return "", until, err
+	}
+	if code, until, err = f.Accounts.Invite(ctx, o.App, intake.FoldUser(user), now); err != nil {
+		return "", until, err
+	}
+	f.operated(ctx, o, user, "invitation")
+	return code, until, nil
 }
 
 // EndSessionsOf ends all sessions of a user, and says how many there were.

@@ -45,6 +45,10 @@ func (f *Flow) SetNumber(ctx context.Context, g *Gate, c *Call, input string) (*
 		// A number that exists is not changed during a login (attack F6).
 		return c.Session, Sending{Reason: event.Denied}, nil
 	}
+	if g.Uninvited(st) {
+		f.emit(ctx, g, c.Session, event.Event{Name: event.Send, Reason: event.NotInvited})
+		return c.Session, Sending{Reason: event.NotInvited}, nil
+	}
 	n, reason := f.parse(input)
 	if reason != event.OK {
 		f.emit(ctx, g, c.Session, event.Event{Name: event.Send, Reason: reason})

@@ -68,7 +68,7 @@ func (f *Flow) factor(ctx context.Context, g *Gate, s *session.Session) (Setting
 	}
 	out := Settings{Number: number, Codes: -1, Trust: g.TrustedDevice, Fresh: f.Fresh(s, now)}
 	// The number is the user's own word, not a directory's.
-	out.Changeable = g.Enroll == Self && (number == "" || number == a.Number)
+	out.Changeable = g.Enroll == Self && number == "" || g.Enroll != FromDirectory && number != "" && number == a.Number
 	out.Removable = out.Changeable && number != "" && g.Policy != Required
 	if a.Codes != nil {
 		out.Codes = len(a.Codes.Hashes)

@@ -11,6 +11,7 @@ import (
 	"github.com/caddymfa/caddymfa/caddymfa/internal/account"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/challenge"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/event"
+	"github.com/caddymfa/caddymfa/caddymfa/internal/intake"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/phone"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/session"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/sms"
@@ -167,6 +168,14 @@ func (f *Flow) accept(ctx context.Context, g *Gate, c *Call, st challenge.State,
 		return Verification{}, err
 	}
 	epoch := s.Epoch
+	if st.Enrol && g.Enroll == Invite {
+		if err := f.Accounts.UseInvite(ctx, g.App, intake.FoldUser(s.User), st.Invite); errors.Is(err, account.ErrNotInvited) {
+			f.emit(ctx, g, s, event.Event{Name: event.Verify, Reason: event.AlreadyUsed, Err: err})
+			return Verification{Reason: event.AlreadyUsed, Ended: true}, f.Sessions.End(ctx, taken)
+		} else if err != nil {
+			return Verification{}, err
+		}
+	}
 	if st.Enrol {
 		switch epoch, err = f.Accounts.Enrol(ctx, g.App, s.User, s.Epoch, st.Number, st.Lang, now); {
 		case errors.Is(err, account.ErrReset), errors.Is(err, account.ErrEnrolled):

@@ -12,6 +12,7 @@ import (
 
 	"github.com/caddymfa/caddymfa/caddymfa/internal/challenge"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/event"
+	"github.com/caddymfa/caddymfa/caddymfa/internal/intake"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/jar"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/limit"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/login"
@@ -73,8 +74,14 @@ func (f *Flow) withhold(ctx context.Context, g *Gate, c *Call, a accepted) (Outc
 	switch {
 	case g.Policy == Off, g.Policy == Optional && number == "":
 		return f.letIn(ctx, g, c, a, acc.Epoch, now, event.NoFactor)
-	case number == "" && g.Enroll != Self:
+	case number == "" && g.Enroll == FromDirectory:
 		return refuse(event.NoNumber, nil)
+	case number == "" && g.Enroll == Invite:
+		if until, err := f.Accounts.Invited(ctx, g.App, intake.FoldUser(a.user)); err != nil {
+			return Outcome{}, err
+		} else if until.IsZero() {
+			return refuse(event.NotInvited, nil)
+		}
 	}
 	if acc, err = f.moved(ctx, g, c, a.user, number, acc); err != nil {
 		return Outcome{}, err

@@ -115,7 +115,7 @@ func (g *Gate) challenge(v *visit) event.Reason {
 	}
 	page.WriteChallenge(v.w, g.ChallengeStatus, page.Challenge{
 		Token: g.Flow.Token(v.site, v.call.Session), Expires: v.call.Session.ExpiresAt,
-		Number: st.Number, Verified: !st.Enrol, Sent: st.Sends > 0 && st.Failed == "", ID: st.ID, Base: g.Prefix,
+		Number: st.Number, Verified: !st.Enrol, Sent: st.Sends > 0 && st.Failed == "", ID: st.ID, Base: g.Prefix, Invite: v.site.Uninvited(st),
 	})
 	return event.Pending
 }
@@ -162,7 +162,7 @@ func status(reason event.Reason) int {
 		return http.StatusUnauthorized
 	case event.Ambiguous, event.LoginByGet:
 		return http.StatusBadRequest
-	case event.Denied, event.CrossSite, event.TrapHit, event.NoNumber, event.NoUser, event.LockedOut, event.Disabled:
+	case event.Denied, event.CrossSite, event.TrapHit, event.NoNumber, event.NotInvited, event.NoUser, event.LockedOut, event.Disabled:
 		return http.StatusForbidden
 	case event.InProgress:
 		return http.StatusConflict

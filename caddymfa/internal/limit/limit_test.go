@@ -250,3 +250,22 @@ func TestLoginsAreCounted(t *testing.T) {
 		}
 	}
 }
+
+// What was not counted is not given back: that would be a text for nothing.
+func TestOnlyWhatWasCountedIsGivenBack(t *testing.T) {
+	c, ctx := counter(t, Limits{UserSends: Rate{N: 2, Window: time.Hour}}), context.Background()
+	who := text("alice", "+447400123456", "192.0.2.1")
+	for range 2 {
+		if _, err := take(c, who); err != nil {
+			t.Fatal(err)
+		}
+	}
+	k := c.Prepare(who)
+	k.Undo(ctx) // its batch has not run
+	if err := k.Settle(ctx); err == nil {
+		t.Error("allowed without having been counted")
+	}
+	if r := refused(t, c, who); r != event.UserLimit {
+		t.Errorf("the third text: %q", r)
+	}
+}

@@ -134,7 +134,8 @@ func (a *API) count(v *visit, name string) (right func(context.Context), p *prob
 }
 
 // setNumber takes the number of a user who has none yet. The masked number that
-// the challenge tells stands for the one that it was made of.
+// the challenge tells stands for the one that it was made of. Where users need an
+// invitation it is in the body, as invite.
 func (a *API) setNumber(v *visit) (any, *problem) {
 	number := v.field("phoneno2fa")
 	if number == "" {
@@ -149,6 +150,18 @@ func (a *API) setNumber(v *visit) (any, *problem) {
 	}
 	if st.Number != "" && number == page.Masked(st.Number) {
 		return a.textAgain(v)
+	}
+	if v.g.Uninvited(st) {
+		res, err := a.Flow.Accept(v.c.R.Context(), v.g, v.c, v.field("invite"))
+		if err != nil {
+			return nil, broken(err)
+		}
+		if res.Reason != event.OK {
+			p := refused(res.Reason)
+			p.until = res.Until
+			return nil, p
+		}
+		v.c.Session = res.Session
 	}
 	s, sending, err := a.Flow.SetNumber(v.c.R.Context(), v.g, v.c, number)
 	if err == nil && sending.Reason == event.Denied {

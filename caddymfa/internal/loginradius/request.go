@@ -77,7 +77,7 @@ var (
 		"apikey", "apisecret", "access_token", "refresh_token", "secondfactorauthenticationtoken", "smstemplate2fa", "smstemplate", "fields", "uid",
 	}
 	bodyNames = []string{
-		"email", "username", "phone", "password", "phoneno2fa", "otp", "backupcode", "otpauthenticator", "secondfactorvalidationtoken",
+		"email", "username", "phone", "password", "phoneno2fa", "otp", "backupcode", "invite", "otpauthenticator", "secondfactorvalidationtoken",
 	}
 )
 

@@ -15,6 +15,7 @@ type Challenge struct {
 	Number   string // E.164; only its last digits are told
 	Verified bool   // the number was proven before
 	Sent     bool
+	Invite   bool // an invitation is needed before a number can be named
 	ID       string
 	Base     string
 }
@@ -147,7 +148,8 @@ func WriteChallenge(w http.ResponseWriter, status int, c Challenge) {
 		Message   string
 		Location  string `json:"location"`
 		Hint      string `json:"hint"`
-	}{c.Login(), challengeCode, problems[challengeCode].message, c.Base, hint(c)})
+		Invite    bool   `json:"invitation_needed,omitempty"`
+	}{c.Login(), challengeCode, problems[challengeCode].message, c.Base, hint(c), c.Invite})
 }
 
 // hint says how a program goes on, for whoever reads its log.

@@ -211,7 +211,7 @@ func TestEveryPageInEveryLanguage(t *testing.T) {
 								t.Errorf("form %s without token", attr(f, "action"))
 							}
 						}
-						errorPage := reason != "" && slices.Contains([]Kind{Code, Number, Recovery, Confirm}, kind)
+						errorPage := reason != "" && slices.Contains([]Kind{Code, Number, Invitation, Recovery, Confirm}, kind)
 						if strings.HasPrefix(title, p.texts[lang]["error"]+" ") != errorPage {
 							t.Errorf("title %q", title)
 						}

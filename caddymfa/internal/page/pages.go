@@ -145,7 +145,7 @@ func (c content) Page() string { return names[c.Kind] }
 
 // FieldID is the id of the field that Problem may be about.
 func (c content) FieldID() string {
-	return map[Kind]string{Code: "otp", Number: "phone", Recovery: "backupcode"}[c.Kind]
+	return map[Kind]string{Code: "otp", Number: "phone", Recovery: "backupcode", Invitation: "invite"}[c.Kind]
 }
 
 // Life is how long a code works, Pause the wait before another text, Trusted how
@@ -216,7 +216,7 @@ func (c content) Another() string { return another[c.Reason] }
 var typos = map[event.Reason]bool{
 	event.WrongCode: true, event.MalformedCode: true, event.ExpiredCode: true,
 	event.BadNumber: true, event.BadCountry: true, event.BadNumberType: true, event.NumberRefused: true,
-	event.WrongRecovery: true, event.NumberKnown: true,
+	event.WrongRecovery: true, event.WrongInvite: true, event.NumberKnown: true,
 }
 
 const (
@@ -258,7 +258,7 @@ func (p *Pages) content(r *http.Request, v View) content {
 	switch v.Kind {
 	case Message:
 		c.Heading, c.Body = say("title.", v.Reason), say("message.", v.Reason)
-	case Code, Number, Recovery, Confirm:
+	case Code, Number, Invitation, Recovery, Confirm:
 		c.Heading = c.T(c.Page() + ".heading")
 		if own := "settings." + c.Page() + ".heading"; v.Step != "" && c.text[own] != "" {
 			c.Heading = c.T(own)
@@ -266,13 +266,13 @@ func (p *Pages) content(r *http.Request, v View) content {
 		if v.Reason != "" {
 			c.Problem, c.Field = say("problem.", v.Reason), typos[v.Reason] && c.FieldID() != ""
 			switch {
-			case v.Kind == Recovery && v.Reason == event.MalformedCode:
+			case (v.Kind == Recovery || v.Kind == Invitation) && v.Reason == event.MalformedCode:
 				c.Problem = c.T("problem.malformed_recovery")
 			case v.Step != "" && v.Reason == event.NoMoreSends:
 				c.Problem = c.T("resend.later") // there is no sign-in to begin again
 			}
 			// A code of the phone can be read again; a recovery code is soon used up.
-			if v.Left > 0 && (v.Left <= 2 || v.Kind == Recovery) {
+			if v.Left > 0 && (v.Left <= 2 || v.Kind != Code) {
 				c.Problem += " " + c.count("left", v.Left)
 			}
 		} else if v.Unsent != "" && !v.Sent {

@@ -19,6 +19,8 @@ const (
 	Code
 	// Number asks for a phone number, at the first login of a user.
 	Number
+	// Invitation asks for the code of an operator, before the number.
+	Invitation
 	// SignedIn is the state of a verified session, with a button to sign out.
 	SignedIn
 	// Frame is shown inside a frame: a link that opens the code page on top.
@@ -47,7 +49,7 @@ const (
 
 // names are the templates of the pages.
 var names = map[Kind]string{
-	Message: "message", Code: "code", Number: "number", SignedIn: "signedin", Frame: "frame", Ask: "ask",
+	Message: "message", Code: "code", Number: "number", Invitation: "invite", SignedIn: "signedin", Frame: "frame", Ask: "ask",
 	Recovery: "recovery", Recovered: "recovered", Overview: "overview", Confirm: "confirm", Remove: "remove",
 	MakeCodes: "makecodes", Codes: "codes", Added: "added", Changed: "changed", Removed: "removed",
 }

@@ -84,6 +84,7 @@ var routes = map[string]route{
 	"verify":  {post: (*Portal).verify, level: session.Pending},
 	"recover": {get: (*Portal).recovery, post: (*Portal).recover, level: session.Pending},
 	"resend":  {post: (*Portal).resend},
+	"invite":  {post: (*Portal).invite, level: session.Pending},
 	"phone":   {post: (*Portal).phone, level: session.Pending},
 	"cancel":  {post: (*Portal).cancel},
 	"logout":  {post: (*Portal).logout},
@@ -332,6 +333,20 @@ func (p *Portal) resend(v *visit) {
 	p.sent(v, s, sending, err)
 }
 
+// invite takes an invitation; the number comes next.
+func (p *Portal) invite(v *visit) {
+	res, ok := p.check(v, "invite", p.Flow.Accept)
+	if !ok {
+		return
+	}
+	p.renew(v, res.Session)
+	if v.json {
+		p.status(v)
+		return
+	}
+	p.seeOther(v, p.Prefix)
+}
+
 func (p *Portal) phone(v *visit) { p.numberTo(v, p.Flow.SetNumber) }
 
 // numberTo reads a number and has a code sent there.
@@ -366,7 +381,7 @@ func (p *Portal) sent(v *visit, s *session.Session, sending flow.Sending, err er
 		code = http.StatusBadRequest
 	case event.GatewayDown, event.StoreDown, event.Budget, event.CountryLimit, event.AppLimit, event.Unanswered:
 		code = http.StatusServiceUnavailable
-	case event.Denied, event.LockedOut, event.Disabled:
+	case event.Denied, event.NotInvited, event.LockedOut, event.Disabled:
 		code = http.StatusForbidden
 	default:
 		code = http.StatusTooManyRequests
@@ -466,6 +481,8 @@ func (p *Portal) challengeView(v *visit) page.View {
 	view := p.codeView(st)
 	view.Change, view.Trust = st.Enrol, v.g.TrustedDevice
 	switch {
+	case v.g.Uninvited(st):
+		view.Kind = page.Invitation
 	case st.Number == "" || st.Enrol && v.c.R.URL.Query().Has("number"):
 		view.Kind = page.Number
 	case st.Sends == 0:

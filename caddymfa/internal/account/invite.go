@@ -1,0 +1,94 @@
+package account
+
+import (
+	"context"
+	"crypto/subtle"
+	"errors"
+	"time"
+
+	"github.com/caddymfa/caddymfa/caddymfa/internal/store"
+)
+
+// InviteTTL is how long an invitation waits for its user.
+const InviteTTL = 7 * 24 * time.Hour
+
+// ErrNotInvited: there is no invitation, or another one by now.
+var ErrNotInvited = errors.New("account: not invited")
+
+// invitation is a code that an operator gave to a user who has no number yet.
+type invitation struct {
+	Salt  []byte    `json:"s,omitempty"`
+	Hash  []byte    `json:"h,omitempty"` // empty when it was used
+	Until time.Time `json:"t,omitzero"`
+}
+
+func inviteKey(app, name string) string { return key("i", app, name) }
+
+// Invite makes an invitation in place of another. name is folded, here and below:
+// an operator need not know how the application spells a user who was never met.
+// The code, xxxxx-xxxxx-xxxxx, is nowhere afterwards but with the caller.
+func (b *Book) Invite(ctx context.Context, app, name string, now time.Time) (code string, until time.Time, err error) {
+	plain := newCode()
+	i := invitation{Salt: salt(), Until: now.Add(InviteTTL)}
+	i.Hash = hash(i.Salt, plain)
+	err = b.replace(ctx, inviteKey(app, name), i)
+	return show(plain), i.Until, err
+}
+
+// replace puts a record in the place of another, or of none.
+func (b *Book) replace(ctx context.Context, k string, i invitation) error {
+	for n := range maxRetries {
+		_, v, err := load[invitation](ctx, b, k)
+		if err != nil {
+			return err
+		}
+		if err = save(ctx, b, k, i, v, InviteTTL); !errors.Is(err, store.ErrConflict) {
+			return err
+		}
+		if err := pause(ctx, n); err != nil {
+			return err
+		}
+	}
+	return errTooMany
+}
+
+// Invited says until when a user is invited; zero when he is not.
+func (b *Book) Invited(ctx context.Context, app, name string) (until time.Time, err error) {
+	i, _, err := load[invitation](ctx, b, inviteKey(app, name))
+	if i == nil || err != nil || len(i.Hash) == 0 {
+		return time.Time{}, err
+	}
+	return i.Until, nil
+}
+
+// Accept compares a code that was typed. proof is for UseInvite; it is nil when the
+// code is not right. The caller has counted the try.
+func (b *Book) Accept(ctx context.Context, app, name, code string) (proof []byte, err error) {
+	i, _, err := load[invitation](ctx, b, inviteKey(app, name))
+	if i == nil || err != nil || len(i.Hash) == 0 || subtle.ConstantTimeCompare(i.Hash, hash(i.Salt, code)) != 1 {
+		return nil, err
+	}
+	return i.Hash, nil
+}
+
+// UseInvite uses an invitation up: of two who have proven it one wins, the other is
+// ErrNotInvited.
+func (b *Book) UseInvite(ctx context.Context, app, name string, proof []byte) error {
+	k := inviteKey(app, name)
+	i, v, err := load[invitation](ctx, b, k)
+	switch {
+	case err != nil:
+		return err
+	case i == nil || len(proof) == 0 || subtle.ConstantTimeCompare(i.Hash, proof) != 1:
+		return ErrNotInvited
+	}
+	if err = save(ctx, b, k, invitation{}, v, time.Minute); errors.Is(err, store.ErrConflict) {
+		return ErrNotInvited
+	}
+	return err
+}
+
+// Uninvite takes an invitation back.
+func (b *Book) Uninvite(ctx context.Context, app, name string) error {
+	return b.replace(ctx, inviteKey(app, name), invitation{})
+}
