@@ -216,7 +216,7 @@ func startGate(t *testing.T, port int, upstream, block, global string, edits ...
 	}
 	g.config = filepath.Join(g.dir, "Caddyfile")
 	directory := "directory file " + g.dir + "/numbers"
-	if strings.Contains(block, "enroll self") {
+	if strings.Contains(block, "enroll self") || strings.Contains(block, "enroll invite") {
 		directory = ""
 	}
 	sms := "sms webhook " + g.phones.URL

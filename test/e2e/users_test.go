@@ -63,7 +63,7 @@ func (g *gate) admin(t *testing.T, method, path, body string) (int, string) {
 }
 
 func TestOperatorsInviteUsers(t *testing.T) {
-	g, _ := demo(t, demoBlock+"\n\t\tenroll invite", "")
+	g, _ := demo(t, strings.Replace(demoBlock, "enroll self", "enroll invite", 1), "")
 	b := g.browser(t)
 	if b.password("alice", alicePassword); b.page.StatusCode != http.StatusForbidden || !b.has("You need an invitation") || b.has(demoapp.Marker) {
 		t.Errorf("%d %s", b.page.StatusCode, b.body)
