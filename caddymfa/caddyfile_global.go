@@ -2,6 +2,8 @@ package caddymfa
 
 import (
 	"encoding/json"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -10,6 +12,8 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+
+	"github.com/caddymfa/caddymfa/caddymfa/internal/sms/webhook"
 )
 
 func init() {
@@ -32,7 +36,7 @@ func parseGlobal(d *caddyfile.Dispenser, existing any) (any, error) {
 //	mfa {
 //		secret    <value>...
 //		store     embedded [<directory>] | redis <url>... { … }
-//		sms       twilio { … } | webhook <url> { … } | console
+//		sms       twilio { … } | twilio_verify { … } | webhook <url> { … } | console
 //		countries <ISO code>...
 //		template  <name> {
 //			<lang> "<text with {code} {app} {minutes}>"
@@ -329,28 +333,42 @@ func (s *RedisStore) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 
 // UnmarshalCaddyfile reads: twilio { … }
 func (s *TwilioSender) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	return twilioAccount(d, "sms twilio", &s.APIKeySID, &s.APIKeySecret, map[string]*string{
+		"account_sid": &s.AccountSID, "auth_token": &s.AuthToken, "from": &s.From, "messaging_service": &s.MessagingService,
+		"api_url": &s.APIURL, "status_callback": &s.StatusCallback,
+		"risk_check": &s.RiskCheck, "content_retention": &s.ContentRetention, "address_retention": &s.AddressRetention,
+	})
+}
+
+// UnmarshalCaddyfile reads: twilio_verify { … }
+func (s *TwilioVerifySender) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	return twilioAccount(d, "sms twilio_verify", &s.APIKeySID, &s.APIKeySecret, map[string]*string{
+		"account_sid": &s.AccountSID, "auth_token": &s.AuthToken, "service": &s.Service, "template": &s.Template,
+		"risk_check": &s.RiskCheck, "api_url": &s.APIURL,
+	})
+}
+
+// twilioAccount reads the block of an account at Twilio: words with one value, and
+// api_key.
+func twilioAccount(d *caddyfile.Dispenser, what string, keySID, keySecret *string, to map[string]*string) error {
 	d.Next()
 	if d.NextArg() {
 		return d.ArgErr()
 	}
 	seen := map[string]bool{}
-	to := map[string]*string{
-		"account_sid": &s.AccountSID, "auth_token": &s.AuthToken, "from": &s.From,
-		"messaging_service": &s.MessagingService, "api_url": &s.APIURL, "status_callback": &s.StatusCallback,
-	}
 	for nest := d.Nesting(); d.NextBlock(nest); {
 		name := d.Val()
 		if seen[name] {
-			return d.Errf("sms twilio: %s is there twice: the first would be lost", name)
+			return d.Errf("%s: %s is there twice: the first would be lost", what, name)
 		}
 		seen[name] = true
 		switch p, ok := to[name]; {
 		case name == "api_key":
-			if !d.AllArgs(&s.APIKeySID, &s.APIKeySecret) {
-				return d.Err("sms twilio: api_key takes the key's SID and its secret")
+			if !d.AllArgs(keySID, keySecret) {
+				return d.Errf("%s: api_key takes the key's SID and its secret", what)
 			}
 		case !ok:
-			return d.Errf("%q is no setting of sms twilio", name)
+			return d.Errf("%q is no setting of %s: use api_key, %s", name, what, strings.Join(slices.Sorted(maps.Keys(to)), ", "))
 		case !d.AllArgs(p):
 			return d.ArgErr()
 		}
@@ -358,7 +376,16 @@ func (s *TwilioSender) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// UnmarshalCaddyfile reads: webhook <url> { … }
+// UnmarshalCaddyfile reads:
+//
+//	webhook <url> {
+//		method  POST|PUT
+//		header  <name> <value>
+//		body    <template of JSON>
+//		form    <name> <template>
+//		secret  <secret>
+//		success [not] status <code>|2xx... | json <path> [<value>] | body <regexp>
+//	}
 func (s *WebhookSender) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next()
 	if !d.AllArgs(&s.URL) {
@@ -367,26 +394,49 @@ func (s *WebhookSender) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	to := map[string]*string{"method": &s.Method, "body": &s.Body, "secret": &s.Secret}
 	for nest := d.Nesting(); d.NextBlock(nest); {
 		name := d.Val()
-		if name == "header" {
-			var k, v string
-			if !d.AllArgs(&k, &v) {
-				return d.Err("sms webhook: header takes a name and a value")
-			}
-			if s.Headers == nil {
-				s.Headers = map[string]string{}
-			}
-			s.Headers[k] = v
-			continue
+		if err := s.word(d, name, to[name]); err != nil {
+			return err
 		}
-		p, ok := to[name]
-		switch {
-		case !ok:
-			return d.Errf("%q is no setting of sms webhook: use method, header, body or secret", name)
-		case *p != "":
-			return d.Errf("sms webhook: %s is there twice: the first would be lost", name)
-		case !d.AllArgs(p):
-			return d.ArgErr()
+	}
+	return nil
+}
+
+func (s *WebhookSender) word(d *caddyfile.Dispenser, name string, p *string) error {
+	switch {
+	case name == "header":
+		var k, v string
+		if !d.AllArgs(&k, &v) {
+			return d.Err("sms webhook: header takes a name and a value")
 		}
+		for other := range s.Headers {
+			if strings.EqualFold(other, k) {
+				return d.Errf("sms webhook: header %s is there twice: the first would be lost", k)
+			}
+		}
+		if s.Headers == nil {
+			s.Headers = map[string]string{}
+		}
+		s.Headers[k] = v
+	case name == "form":
+		var f webhook.Field
+		if !d.AllArgs(&f.Name, &f.Value) {
+			return d.Err("sms webhook: form takes a field's name and its value, such as {to} or {text}")
+		}
+		s.Form = append(s.Form, f)
+	case name == "success":
+		if err := lines(d, &s.Success); err != nil {
+			return err
+		}
+		_, err := s.success()
+		if err != nil {
+			return d.WrapErr(err)
+		}
+	case p == nil:
+		return d.Errf("%q is no setting of sms webhook: use method, header, body, form, secret or success", name)
+	case *p != "":
+		return d.Errf("sms webhook: %s is there twice: the first would be lost", name)
+	case !d.AllArgs(p):
+		return d.ArgErr()
 	}
 	return nil
 }

@@ -259,9 +259,13 @@ func statuses(args []string) ([]int, error) {
 	}
 	var out []int
 	for _, a := range args {
-		n, err := strconv.Atoi(a)
-		if err != nil {
-			return nil, fmt.Errorf("status %q is no number", a)
+		digits := a
+		if len(a) == 3 && strings.HasSuffix(a, "xx") { // a class, as in Caddy's own matcher
+			digits = a[:1]
+		}
+		n, err := strconv.Atoi(digits)
+		if err != nil || n < 100 && digits == a {
+			return nil, fmt.Errorf("status %q is no number such as 302 and no class such as 3xx", a)
 		}
 		out = append(out, n)
 	}

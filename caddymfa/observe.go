@@ -75,7 +75,7 @@ func level(e event.Event) zapcore.Level {
 	switch e.Name {
 	case event.StoreFailed, event.LimitAlarm:
 		return zapcore.ErrorLevel
-	case event.Trap, event.Locked, event.Operated:
+	case event.Trap, event.Locked, event.Operated, event.Feedback:
 		return zapcore.WarnLevel
 	case event.Refused:
 		switch e.Reason {

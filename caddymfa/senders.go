@@ -1,14 +1,17 @@
 package caddymfa
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
 
-	"github.com/caddymfa/caddymfa/caddymfa/internal/flow"
+	"github.com/caddymfa/caddymfa/caddymfa/internal/match"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/phone"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/sms"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/sms/console"
@@ -18,23 +21,10 @@ import (
 
 func init() {
 	caddy.RegisterModule(TwilioSender{})
+	caddy.RegisterModule(TwilioVerifySender{})
 	caddy.RegisterModule(WebhookSender{})
 	caddy.RegisterModule(ConsoleSender{})
 }
-
-// Aliases for modules of others in the namespaces mfa.senders and mfa.directories.
-type (
-	// Sender is what a module of the namespace mfa.senders implements.
-	Sender = sms.Sender
-	// Message is one text.
-	Message = sms.Message
-	// Receipt names an accepted text.
-	Receipt = sms.Receipt
-	// SendError is a failed send.
-	SendError = sms.Error
-	// Directory is what a module of the namespace mfa.directories implements.
-	Directory = flow.Directory
-)
 
 // TwilioSender sends by Twilio's Messages API.
 type TwilioSender struct {
@@ -50,6 +40,13 @@ type TwilioSender struct {
 	APIURL string `json:"api_url,omitempty"`
 	// StatusCallback is a public address that Twilio reports to.
 	StatusCallback string `json:"status_callback,omitempty"`
+	// RiskCheck, on or off, is Twilio's SMS pumping protection for these texts.
+	// Default: what the account has.
+	RiskCheck string `json:"risk_check,omitempty"`
+	// ContentRetention "discard" lets Twilio keep no text, AddressRetention
+	// "obfuscate" no number in full. Both need Message Redaction on the account.
+	ContentRetention string `json:"content_retention,omitempty"`
+	AddressRetention string `json:"address_retention,omitempty"`
 
 	*twilio.Sender `json:"-"`
 	from           string
@@ -62,7 +59,7 @@ func (TwilioSender) CaddyModule() caddy.ModuleInfo {
 
 // Provision resolves placeholders and checks the account's form.
 func (s *TwilioSender) Provision(caddy.Context) error {
-	c := twilio.Config{}
+	c := twilio.Config{RiskCheck: s.RiskCheck, ContentRetention: s.ContentRetention, AddressRetention: s.AddressRetention}
 	err := resolveAll("sms twilio", []resolved{
 		{&c.AccountSID, "account_sid", s.AccountSID},
 		{&c.AuthToken, "auth_token", s.AuthToken},
@@ -86,17 +83,71 @@ func (s *TwilioSender) Provision(caddy.Context) error {
 // Origin is the sender's own number, from which its country is read.
 func (s *TwilioSender) Origin() string { return s.from }
 
+// TwilioVerifySender sends codes by a service of Twilio Verify, in Twilio's words.
+// It takes no notices: those go to the next sender.
+type TwilioVerifySender struct {
+	AccountSID   string `json:"account_sid"`
+	AuthToken    string `json:"auth_token,omitempty"`
+	APIKeySID    string `json:"api_key_sid,omitempty"`
+	APIKeySecret string `json:"api_key_secret,omitempty"`
+	// Service is a Verify service's SID. "Enable Custom Verification Code" is
+	// turned on for it in Twilio's console: the codes are ours.
+	Service string `json:"service"`
+	// Template is a Verify template's SID. Default: the service's own.
+	Template string `json:"template,omitempty"`
+	// RiskCheck, on or off. Default: Twilio's own, on.
+	RiskCheck string `json:"risk_check,omitempty"`
+	// APIURL. Default https://verify.twilio.com.
+	APIURL string `json:"api_url,omitempty"`
+
+	*twilio.Verify `json:"-"`
+}
+
+// CaddyModule returns the module's information.
+func (TwilioVerifySender) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "mfa.senders.twilio_verify", New: func() caddy.Module { return new(TwilioVerifySender) }}
+}
+
+// Provision resolves placeholders and checks the account's form.
+func (s *TwilioVerifySender) Provision(caddy.Context) error {
+	c := twilio.VerifyConfig{RiskCheck: s.RiskCheck}
+	err := resolveAll("sms twilio_verify", []resolved{
+		{&c.AccountSID, "account_sid", s.AccountSID},
+		{&c.AuthToken, "auth_token", s.AuthToken},
+		{&c.APIKeySID, "api_key", s.APIKeySID},
+		{&c.APIKeySecret, "api_key", s.APIKeySecret},
+		{&c.Service, "service", s.Service},
+		{&c.Template, "template", s.Template},
+		{&c.APIURL, "api_url", s.APIURL},
+	})
+	if err != nil {
+		return err
+	}
+	if s.Verify, err = twilio.NewVerify(c); err != nil {
+		return fmt.Errorf("sms twilio_verify: %w", err)
+	}
+	return nil
+}
+
 // WebhookSender sends by a gateway of the operator's own.
 type WebhookSender struct {
 	URL string `json:"url"`
 	// Method is POST or PUT. Default POST.
 	Method  string            `json:"method,omitempty"`
 	Headers map[string]string `json:"headers,omitempty"`
-	// Body is a template with {to} and {text}, put in as the insides of JSON
-	// strings. Default {"to":"{to}","text":"{text}"}.
+	// Body is a template with {to}, {text}, {code}, {lang} and {minutes}, put in as
+	// the insides of JSON strings. Default {"to":"{to}","text":"{text}"}.
 	Body string `json:"body,omitempty"`
-	// Secret signs the requests.
+	// Form is, in place of Body, the fields of application/x-www-form-urlencoded;
+	// their values are such templates.
+	Form []webhook.Field `json:"form,omitempty"`
+	// Secret signs the requests: X-Caddymfa-Signature is "sha256=" and the
+	// hexadecimal HMAC-SHA-256 of X-Caddymfa-Timestamp (Unix seconds), a dot and
+	// the body.
 	Secret string `json:"secret,omitempty"`
+	// Success are alternatives of conditions on an answer, of status, json and
+	// body. An answer that has no 2xx is never a success. Default: any 2xx is.
+	Success [][]match.Condition `json:"success,omitempty"`
 
 	*webhook.Sender `json:"-"`
 }
@@ -108,7 +159,7 @@ func (WebhookSender) CaddyModule() caddy.ModuleInfo {
 
 // Provision resolves placeholders.
 func (s *WebhookSender) Provision(caddy.Context) error {
-	c := webhook.Config{Method: s.Method, Body: s.Body, Headers: map[string]string{}}
+	c := webhook.Config{Method: s.Method, Body: s.Body, Form: s.Form, Headers: map[string]string{}, LookUp: lookUp}
 	all := []resolved{{&c.URL, "address", s.URL}, {&c.Secret, "secret", s.Secret}}
 	values := make(map[string]*string, len(s.Headers))
 	for k, v := range s.Headers {
@@ -122,10 +173,40 @@ func (s *WebhookSender) Provision(caddy.Context) error {
 		c.Headers[k] = *v
 	}
 	var err error
-	if s.Sender, err = webhook.New(c); err != nil {
+	if c.Success, err = s.success(); err == nil {
+		s.Sender, err = webhook.New(c)
+	}
+	if err != nil {
 		return fmt.Errorf("sms webhook: %w", err)
 	}
 	return nil
+}
+
+// success compiles the conditions of a 2xx that accepts the text.
+func (s *WebhookSender) success() (func(int, http.Header, []byte) bool, error) {
+	for _, line := range s.Success {
+		for _, c := range line {
+			if c.Status == nil && c.JSON == nil && c.Body == "" {
+				return nil, errors.New("success takes the conditions status, json and body: the others are about logins")
+			}
+			if slices.ContainsFunc(c.Status, func(n int) bool { return n != 2 && n/100 != 2 }) {
+				return nil, errors.New("success: status takes 2xx only: no other answer accepts a text")
+			}
+		}
+	}
+	lines, err := match.Compile(s.Success)
+	if err != nil || len(lines) == 0 {
+		return nil, err
+	}
+	return func(status int, h http.Header, body []byte) bool {
+		ok, err := lines.Any(context.Background(), &match.Answer{Status: status, Header: h, Body: body})
+		return ok && err == nil
+	}, nil
+}
+
+// lookUp resolves a placeholder of Caddy in a template.
+func lookUp(name string) (string, error) {
+	return caddy.NewReplacer().ReplaceOrErr("{"+name+"}", true, true)
 }
 
 // ConsoleSender writes texts to the log: for trying out.
@@ -209,6 +290,9 @@ func (a *App) provisionSenders(ctx caddy.Context) (*sms.Chain, error) {
 		}
 	}
 	chain := sms.NewChain(senders...)
+	if chain.CodesOnly() {
+		a.log.Warn("no sender takes notices: owners are not told of locks, changed numbers and used recovery codes; add an sms block that sends any text, such as sms twilio, after this one")
+	}
 	if len(a.Countries) == 0 && len(guess) > 0 {
 		a.log.Warn("countries is not set: only numbers of the sender's country get texts", zap.Strings("countries", guess))
 		a.phones.Countries = guess

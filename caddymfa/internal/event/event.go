@@ -15,6 +15,7 @@ const (
 	LoginRefused    Name = "login_refused"    // not forwarded, or no verdict: Reason says why
 	Challenge       Name = "challenge"        // a second factor is owed
 	Send            Name = "send"             // a text: Reason sent, or why not
+	Feedback        Name = "send_feedback"    // the provider could not be told that its text was answered
 	LimitAlarm      Name = "limit_alarm"      // a limit that many share is nearly reached, or is: Detail says whose
 	Verify          Name = "verify"           // a code was given: Reason ok, or why not
 	Enrolled        Name = "enrolled"         // a number was proven for the first time

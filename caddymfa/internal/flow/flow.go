@@ -43,6 +43,7 @@ type Flow struct {
 	Events event.Sink
 
 	attempts, tokens, refs, basics *keyring.Key
+	confirming                     chan struct{} // as many as providers are being told something
 }
 
 // Directory finds a user's number. The name is compared folded.
@@ -54,6 +55,7 @@ type Directory interface {
 // Open derives the flow's own keys.
 func (f *Flow) Open(ring *keyring.Ring) {
 	f.attempts, f.tokens, f.refs, f.basics = ring.Key("request"), ring.Key("token"), ring.Key("ref"), ring.Key("basic")
+	f.confirming = make(chan struct{}, maxConfirming)
 	f.Limits.Alarm = func(ctx context.Context, a limit.Alarm) {
 		f.Events(ctx, event.Event{Name: event.LimitAlarm, Reason: a.Reason, Detail: strings.TrimSpace(fmt.Sprintf("%d %% %s", a.Percent, a.Of))})
 	}

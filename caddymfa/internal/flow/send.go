@@ -230,10 +230,11 @@ func (f *Flow) hand(ctx context.Context, g *Gate, s *session.Session, st challen
 	ctx, cancel := context.WithTimeout(ctx, sendTime)
 	defer cancel()
 	texts := f.texts(st.Template)
-	text := texts.Render(texts.Match(st.Lang), sms.Vars{
+	lang := texts.Match(st.Lang)
+	text := texts.Render(lang, sms.Vars{
 		Code: st.Code, App: g.App, Minutes: int(st.Life(f.Codes) / time.Minute), Host: g.Origin,
 	})
-	receipt, err := f.SMS.Send(ctx, sms.Message{To: n.E164(), Text: text, Validity: st.Life(f.Codes), Repeatable: true})
+	receipt, err := f.SMS.Send(ctx, sms.Message{To: n.E164(), Text: text, Code: st.Code, Lang: lang, Validity: st.Life(f.Codes), Repeatable: true})
 	if err == nil {
 		f.emit(ctx, g, s, event.Event{Name: event.Send, Reason: event.Sent, Detail: n.Masked() + " by " + receipt.Provider})
 		return Sending{Reason: event.Sent}
@@ -257,8 +258,12 @@ func (f *Flow) text(g *Gate, user string, n phone.Number, network string) limit.
 
 // tell sends the owner of a number a text that nobody asked for. It is counted,
 // but not against what waits for an answer, or an attacker's logins could keep
-// it from coming.
+// it from coming. Where no sender has words for it nothing is tried; whoever
+// configures the senders says so once.
 func (f *Flow) tell(ctx context.Context, g *Gate, user, number, network, lang string, what sms.Notice) {
+	if s, ok := f.SMS.(sms.CodesOnly); ok && s.CodesOnly() {
+		return
+	}
 	n, err := phone.Parse(number, "")
 	if err != nil {
 		return
@@ -274,11 +279,48 @@ func (f *Flow) tell(ctx context.Context, g *Gate, user, number, network, lang st
 		say(event.StoreDown, err)
 		return
 	}
-	text := f.Texts.Notice(what, f.Texts.Match(lang), sms.Vars{App: g.App})
-	if _, err := f.SMS.Send(ctx, sms.Message{To: n.E164(), Text: text, Validity: time.Hour}); err != nil {
+	lang = f.Texts.Match(lang)
+	text := f.Texts.Notice(what, lang, sms.Vars{App: g.App})
+	if _, err := f.SMS.Send(ctx, sms.Message{To: n.E164(), Text: text, Lang: lang, Validity: time.Hour}); err != nil {
 		taken.Undo(context.WithoutCancel(ctx))
 		say(event.GatewayDown, err)
 		return
 	}
 	say(event.Sent, nil)
+}
+
+const (
+	// confirmTime bounds what a provider is told of an answered text, and
+	// maxConfirming how many are told at a time; with more they are not told.
+	confirmTime   = 5 * time.Second
+	maxConfirming = 16
+)
+
+// confirm tells the provider that the code of a text was given back, where it
+// wants to know. Nothing waits for it and nothing fails by it, not even by a
+// panic of a foreign sender.
+func (f *Flow) confirm(g *Gate, s *session.Session, to string) {
+	c, ok := f.SMS.(sms.Confirmer)
+	if !ok {
+		return
+	}
+	select {
+	case f.confirming <- struct{}{}:
+	default:
+		return
+	}
+	go func() {
+		// Not the request's context, whose values the request goes on changing.
+		ctx, cancel := context.WithTimeout(context.Background(), confirmTime)
+		defer cancel()
+		err := errors.New("the sender panicked")
+		defer func() {
+			_ = recover()
+			if err != nil {
+				f.emit(ctx, g, s, event.Event{Name: event.Feedback, Reason: event.GatewayDown, Err: err})
+			}
+			<-f.confirming
+		}()
+		err = c.Confirm(ctx, to)
+	}()
 }

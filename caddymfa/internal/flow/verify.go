@@ -230,12 +230,14 @@ func (f *Flow) accept(ctx context.Context, g *Gate, c *Call, st challenge.State,
 	return Verification{Reason: event.OK, Release: &rel}, nil
 }
 
-// answered gives back the count of the texts that a right code has answered.
+// answered gives back the count of the texts that a right code has answered, and
+// lets the provider know.
 func (f *Flow) answered(ctx context.Context, g *Gate, c *Call, st challenge.State) error {
 	n, err := phone.Parse(st.Number, "")
 	if err != nil || st.Sends == 0 {
 		return nil //nolint:nilerr // no text was sent
 	}
+	f.confirm(g, c.Session, n.E164())
 	return f.Limits.Answered(ctx, f.text(g, c.Session.User, n, c.network()), st.Sends)
 }
 

@@ -37,7 +37,7 @@ type Answer struct {
 type Condition struct {
 	// Not turns the condition round.
 	Not bool `json:"not,omitempty"`
-	// Status: the answer has one of these.
+	// Status: the answer has one of these; 2 to 5 are classes, such as all of 2xx.
 	Status []int `json:"status,omitempty"`
 	// Location: the redirect's target matches the regular expression.
 	Location string `json:"location,omitempty"`
@@ -124,7 +124,7 @@ func (c Condition) compile() (t test, err error) {
 	}
 	states := func(kind string, codes []int) {
 		for _, s := range codes {
-			if (s < 200 || s > 599) && err == nil {
+			if (s < 200 || s > 599) && (s < 2 || s > 5) && err == nil {
 				err = fmt.Errorf("%s: %d is no final HTTP status", kind, s)
 			}
 		}
@@ -199,7 +199,7 @@ func (l Lines) Any(ctx context.Context, a *Answer) (bool, error) {
 func (t *test) holds(ctx context.Context, a *Answer) (bool, error) {
 	switch {
 	case t.Status != nil:
-		return slices.Contains(t.Status, a.Status), nil
+		return among(t.Status, a.Status), nil
 	case t.Location != "":
 		loc := a.Header.Get("Location")
 		return loc != "" && t.value.MatchString(loc), nil
@@ -236,9 +236,14 @@ func (t *test) holds(ctx context.Context, a *Answer) (bool, error) {
 		if err != nil {
 			return false, fmt.Errorf("next: %w", err)
 		}
-		return slices.Contains(t.Next.Status, n.Status) && t.value.Match(n.Body), nil
+		return among(t.Next.Status, n.Status) && t.value.Match(n.Body), nil
 	}
 	return false, errors.New("empty condition")
+}
+
+// among reports whether a status is one of these, or of a class of these.
+func among(codes []int, status int) bool {
+	return slices.Contains(codes, status) || slices.Contains(codes, status/100)
 }
 
 // had reports whether the jar held this very name and value.

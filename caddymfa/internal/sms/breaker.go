@@ -46,13 +46,16 @@ func (b *breaker) worked() {
 }
 
 // failed: the sender has not accepted a text. A refused number says nothing
-// against it. Wrong credentials are wrong for every text: it is left out at once.
+// against it, nor does a text that it declines. Wrong credentials are wrong for every text: it is left out at once.
 // late: the caller's time was over, which a slow provider before it may have used.
 func (b *breaker) failed(e *Error, late bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if e.Kind == Refused {
+	switch {
+	case e.Kind == Refused:
 		b.inRow, b.pause = 0, 0 // it has answered
+		return
+	case e.Kind == Declined:
 		return
 	}
 	if late && !e.Sent {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 )
 
@@ -12,6 +13,7 @@ import (
 // the text. The next one is asked when
 //
 //   - one is Unavailable or Misconfigured: another provider can do better;
+//   - one has Declined, which counts for nothing against it;
 //   - never when one has Refused: another provider will not make the number a
 //     mobile phone that wants texts;
 //   - never when one may have accepted the text ([Error].Sent), because the
@@ -69,8 +71,8 @@ const (
 )
 
 // Send implements [Sender]. When nobody accepts the text, the *Error has the
-// kind and code of the failure that tells most (Refused, then Misconfigured,
-// then Unavailable; the later of two alike), the texts of all, and Sent when
+// kind and code of the failure that tells most (Refused, then Misconfigured, then
+// Unavailable, then Declined; the later of two alike), the texts of all, and Sent when
 // any of them may have accepted it.
 func (c *Chain) Send(ctx context.Context, m Message) (Receipt, error) {
 	if len(c.links) == 0 {
@@ -94,6 +96,32 @@ func (c *Chain) Send(ctx context.Context, m Message) (Receipt, error) {
 	return Receipt{}, verdict(a.failures)
 }
 
+// CodesOnly implements [CodesOnly]: no sender takes a message without a code.
+func (c *Chain) CodesOnly() bool {
+	return len(c.links) > 0 && !slices.ContainsFunc(c.links, func(l *link) bool { return !l.codesOnly() })
+}
+
+// Confirm implements [Confirmer]: it tells all who want to know. Which of them has
+// sent the text is nowhere kept, and those that have not are used to the question.
+func (c *Chain) Confirm(ctx context.Context, to string) error {
+	var all []error
+	for _, l := range c.links {
+		if s, ok := l.Sender.(Confirmer); ok {
+			if err := s.Confirm(ctx, to); err != nil {
+				e := *asError(err)
+				e.Provider = l.Name
+				all = append(all, &e)
+			}
+		}
+	}
+	return errors.Join(all...)
+}
+
+func (l *link) codesOnly() bool {
+	s, ok := l.Sender.(CodesOnly)
+	return ok && s.CodesOnly()
+}
+
 // attempt is a text on its way through a chain.
 type attempt struct {
 	m        Message
@@ -110,6 +138,10 @@ type attempt struct {
 func (a *attempt) ask(ctx context.Context, l *link) (r Receipt, done bool) {
 	if ctx.Err() != nil {
 		return r, true
+	}
+	if a.m.Code == "" && l.codesOnly() { // before the breaker, whose one try it would use up
+		a.failures = append(a.failures, Codeless(l.Name))
+		return r, false
 	}
 	if open := l.breaker.open(); open > 0 {
 		a.failures = append(a.failures, &Error{
@@ -185,9 +217,16 @@ func rank(k Kind) int {
 		return 2
 	case Misconfigured:
 		return 1
+	case Declined:
+		return -1
 	case Unavailable:
 	}
 	return 0
+}
+
+// Codeless is the failure of a sender that [CodesOnly] when a message has no code.
+func Codeless(provider string) *Error {
+	return &Error{Provider: provider, Kind: Declined, Code: "no_code", Err: errors.New("it sends codes only, and this is a notice")}
 }
 
 // asError is err as the contract wants it. The text of an error that is no

@@ -14,6 +14,11 @@ type Message struct {
 	To string
 	// Text is the whole text, the origin-bound last line included.
 	Text string
+	// Code is the one-time code that Text carries, 6 to 10 digits; "" in a notice,
+	// which tells an owner what has happened. Lang is the language of Text, a
+	// BCP 47 tag such as de. A sender whose provider writes the text itself sends
+	// from these; every other one sends Text as it is.
+	Code, Lang string
 	// Validity is how long the text is of use. A provider that can drop a text
 	// which is still queued after that time should. 0: the provider decides.
 	Validity time.Duration
@@ -30,9 +35,36 @@ type Receipt struct {
 }
 
 // Sender hands a text to a provider. Send returns when the provider has
-// accepted or refused the text, or when ctx ends. Errors are *Error.
+// accepted or refused the text, or soon after ctx ends; a nil error means that
+// the provider has said in its own words that it takes the text, not that
+// something answered 200. Errors are *[Error], and honest about Sent.
+//
+// Send is called by many goroutines at once. It asks the provider once: trying
+// again is for the [Chain], and for the sender only where the provider says that
+// the first request was not processed. It sends number, code and credentials to
+// the configured address only, so it follows no redirect; it logs none of them,
+// puts none into an error or a receipt, and bounds what it reads of an answer.
 type Sender interface {
 	Send(ctx context.Context, m Message) (Receipt, error)
+}
+
+// Confirmer is a [Sender] whose provider wants to know which texts were answered.
+// It may be implemented beside Send.
+type Confirmer interface {
+	// Confirm says that the code of the last text to this number, in E.164, was
+	// given back. It is called after the fact, at most for a few seconds and
+	// perhaps by another process than the one that sent; the text may also have
+	// gone by another sender, which is no error. Nothing waits for it, nothing
+	// tries again; errors are *[Error] and logged.
+	Confirm(ctx context.Context, to string) error
+}
+
+// CodesOnly is a [Sender] whose provider writes the text and knows texts with
+// codes only. It may be implemented beside Send.
+type CodesOnly interface {
+	// CodesOnly reports whether messages without a Code are Declined. It does
+	// not change while the sender is in use.
+	CodesOnly() bool
 }
 
 // Kind says who can do something about a failed send.
@@ -45,8 +77,13 @@ const (
 	// Refused: the provider will not send to this number (invalid, landline,
 	// opted out). Another number is needed.
 	Refused
-	// Misconfigured: credentials, sender or account are wrong. An operator is needed.
+	// Misconfigured: credentials, sender or account are wrong, for every text. An
+	// operator is needed.
 	Misconfigured
+	// Declined: the sender does not send this text now, without a fault of its own
+	// and without one of the number, such as a notice that its provider has no
+	// words for, or a number that had its share of texts. Another sender may.
+	Declined
 )
 
 // Error is a failed send. Its text holds no number, code or credential.

@@ -27,6 +27,13 @@ type Config struct {
 	APIURL string
 	// StatusCallback is a public address that Twilio reports to; may be empty.
 	StatusCallback string
+	// RiskCheck says whether Twilio's SMS pumping protection judges the texts: on,
+	// off, or "" for what the account has.
+	RiskCheck string
+	// ContentRetention is discard, and AddressRetention obfuscate, where Twilio
+	// shall keep no text, or no number in full; "" keeps them. Both need Message
+	// Redaction on the account (twilio.com/docs/messaging/guides/privacy-message-redaction).
+	ContentRetention, AddressRetention string
 	// Timeout bounds one text, a second try included. Default 5 s.
 	Timeout time.Duration
 }
@@ -35,9 +42,12 @@ var (
 	accountSID = regexp.MustCompile(`^AC[0-9a-fA-F]{32}$`)
 	keySID     = regexp.MustCompile(`^SK[0-9a-fA-F]{32}$`)
 	serviceSID = regexp.MustCompile(`^MG[0-9a-fA-F]{32}$`)
-	number     = regexp.MustCompile(`^\+[1-9][0-9]{6,14}$|^[0-9]{3,8}$`)
-	alpha      = regexp.MustCompile(`^[0-9A-Za-z &+_-]{1,11}$`)
-	letter     = regexp.MustCompile(`[A-Za-z]`)
+	verifySID  = regexp.MustCompile(`^VA[0-9a-fA-F]{32}$`)
+	// The SIDs of Verify's templates.
+	templateSID = regexp.MustCompile(`^HJ[0-9a-fA-F]{32}$`)
+	number      = regexp.MustCompile(`^\+[1-9][0-9]{6,14}$|^[0-9]{3,8}$`)
+	alpha       = regexp.MustCompile(`^[0-9A-Za-z &+_-]{1,11}$`)
+	letter      = regexp.MustCompile(`[A-Za-z]`)
 	// Twilio's own library refuses other credentials (errors 21222, 21224).
 	plain = regexp.MustCompile(`^[a-zA-Z0-9]+$`)
 )
@@ -45,24 +55,44 @@ var (
 // check says what is wrong, and names no value: most of them are secret. It
 // returns the parsed APIURL.
 func (c *Config) check() (*url.URL, error) {
+	for _, check := range []func() error{c.checkAccount, c.checkSender, c.checkCallback, c.checkPrivacy} {
+		if err := check(); err != nil {
+			return nil, err
+		}
+	}
+	return c.apiURL(DefaultURL)
+}
+
+func (c *Config) checkAccount() error {
 	switch {
 	case c.AccountSID == "":
-		return nil, errors.New("account_sid is missing: Twilio's console shows it, AC and 32 hexadecimal digits")
+		return errors.New("account_sid is missing: Twilio's console shows it, AC and 32 hexadecimal digits")
 	case !accountSID.MatchString(c.AccountSID):
-		return nil, errors.New("account_sid is not AC and 32 hexadecimal digits: copy it from Twilio's console")
+		return errors.New("account_sid is not AC and 32 hexadecimal digits: copy it from Twilio's console")
 	case c.Timeout < 0:
-		return nil, errors.New("the time-out is negative: leave it out for 5 s")
+		return errors.New("the time-out is negative: leave it out for 5 s")
 	}
-	if err := c.checkCredentials(); err != nil {
-		return nil, err
+	return c.checkCredentials()
+}
+
+// riskChecks are the values of the API's RiskCheck.
+var riskChecks = map[string]string{"on": "enable", "off": "disable"}
+
+func checkRisk(word string) error {
+	if word != "" && riskChecks[word] == "" {
+		return errors.New("risk_check is on or off: leave it out for what the account has")
 	}
-	if err := c.checkSender(); err != nil {
-		return nil, err
+	return nil
+}
+
+func (c *Config) checkPrivacy() error {
+	switch {
+	case c.ContentRetention != "" && c.ContentRetention != "discard":
+		return errors.New("content_retention can only be discard: leave it out where Twilio may keep the texts")
+	case c.AddressRetention != "" && c.AddressRetention != "obfuscate":
+		return errors.New("address_retention can only be obfuscate: leave it out where Twilio may keep the numbers")
 	}
-	if err := c.checkCallback(); err != nil {
-		return nil, err
-	}
-	return c.apiURL()
+	return checkRisk(c.RiskCheck)
 }
 
 func (c *Config) checkCredentials() error {
@@ -115,9 +145,9 @@ func (c *Config) checkCallback() error {
 	return nil
 }
 
-func (c *Config) apiURL() (*url.URL, error) {
+func (c *Config) apiURL(own string) (*url.URL, error) {
 	if c.APIURL == "" {
-		c.APIURL = DefaultURL
+		c.APIURL = own
 	}
 	u, err := url.Parse(c.APIURL)
 	switch {
