@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strings"
 	"time"
 
@@ -83,11 +84,13 @@ func (c *call) accepted(sid *string, err error) error {
 	switch {
 	case errors.As(err, &failed):
 		return failed
-	case err != nil || sid == nil || *sid == "":
+	case err != nil || sid == nil || !anySID.MatchString(*sid):
 		return c.r.http.Unreadable(gateway.Answer{Status: http.StatusOK})
 	}
 	return nil
 }
+
+var anySID = regexp.MustCompile(`^[A-Z]{2}[0-9a-f]{32}$`)
 
 // SendRequest sends to the configured address, whatever host twilio-go built.
 func (c *call) SendRequest(method, rawURL string, data url.Values, _ map[string]any, _ ...byte) (*http.Response, error) {

@@ -84,17 +84,21 @@ func (s *Verify) Send(ctx context.Context, m sms.Message) (r sms.Receipt, err er
 	ctx, cancel := context.WithTimeout(ctx, s.rest.timeout) // for both questions
 	defer cancel()
 	in := locale(m.Lang)
-	var status int
+	var lacking bool
 	start := func(c *call) (err error) {
 		r, err = s.start(c, m, in)
-		status = c.status
+		e, ok := errors.AsType[*sms.Error](err)
+		lacking = ok && c.status == http.StatusNotFound && e.Code != "404" // it is Twilio's own
 		return err
 	}
-	if err = s.rest.do(ctx, start); status == http.StatusNotFound && in != "" {
+	if err = s.rest.do(ctx, start); lacking && in != "" {
 		in = ""
 		err = s.rest.do(ctx, start)
 	}
-	return r, unknown(err)
+	if e, ok := errors.AsType[*sms.Error](err); ok && e.Code == "20404" { // not the account, as with messages
+		e.Err = errors.New("this Verify service is not known: check service, account_sid and api_url")
+	}
+	return r, err
 }
 
 func (s *Verify) start(c *call, m sms.Message, locale string) (sms.Receipt, error) {
@@ -141,14 +145,6 @@ func (s *Verify) Confirm(ctx context.Context, to string) error {
 	})
 	if status == http.StatusNotFound {
 		return nil
-	}
-	return err
-}
-
-// unknown says what Verify's 404 means: the service, not the account.
-func unknown(err error) error {
-	if e, ok := errors.AsType[*sms.Error](err); ok && e.Code == "20404" {
-		e.Err = errors.New("Twilio does not know this Verify service: check service, account_sid and api_url") //nolint:staticcheck // a name
 	}
 	return err
 }
