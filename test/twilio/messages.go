@@ -52,6 +52,30 @@ func (s *Server) LastCode(to string) string {
 	return leading.FindString(body)
 }
 
+// Verification is the code of the newest Verification of a number, and its status,
+// e.g. pending; both are "" when there is none.
+func (s *Server) Verification(to string) (code, status string) {
+	s.tb.Helper()
+	req, err := http.NewRequestWithContext(s.tb.Context(), http.MethodGet, s.list+"/_twilio/simulate/verification-code?"+url.Values{"To": {to}}.Encode(), nil)
+	if err != nil {
+		s.tb.Fatal(err)
+	}
+	req.SetBasicAuth(s.AccountSID, s.AuthToken)
+	res, err := client.Do(req)
+	if err != nil {
+		s.tb.Fatalf("twilio stand-in: %v", err)
+	}
+	defer func() { _ = res.Body.Close() }()
+	var v struct{ Code, Status string }
+	if res.StatusCode == http.StatusNotFound {
+		return "", ""
+	}
+	if err := json.NewDecoder(res.Body).Decode(&v); err != nil || res.StatusCode != http.StatusOK {
+		s.tb.Fatalf("twilio stand-in: %s, %v", res.Status, err)
+	}
+	return v.Code, v.Status
+}
+
 // page lists messages by Twilio's own API, which gives the newest first.
 func (s *Server) page(ctx context.Context, base, to string) ([]Message, error) {
 	query := url.Values{"PageSize": {"1000"}}

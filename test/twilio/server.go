@@ -34,6 +34,7 @@ const (
 	from             = "+15005550006"
 	messagingService = "MG0123456789abcdef0123456789abcdef"
 	emptyService     = "MG00000000000000000000000000000bad"
+	verifyService    = "VA0123456789abcdef0123456789abcdef"
 )
 
 // Server is a running stand-in with its one account.
@@ -45,6 +46,9 @@ type Server struct {
 	// From is the account's number; MessagingService has it as its sender,
 	// EmptyService has none.
 	From, MessagingService, EmptyService string
+	// VerifyURL is for api_url of Verify, and VerifyService its service. It checks
+	// no requests: that does VerifyDocument.
+	VerifyURL, VerifyService string
 
 	tb   testing.TB
 	list string // the address of emulate itself
@@ -59,6 +63,28 @@ const (
 // node or the stand-in's folder is missing, the test fails in CI and is skipped
 // elsewhere. The first start on a machine takes about 10 s for the npm packages.
 func Start(tb testing.TB) *Server {
+	tb.Helper()
+	return started(tb, start)
+}
+
+// VerifyDocument runs a server that holds requests against Twilio's own OpenAPI
+// document of Verify, and answers with the document's examples. It returns what
+// api_url is set to. It starts as [Start] does.
+func VerifyDocument(tb testing.TB) string {
+	tb.Helper()
+	return started(tb, func(tb testing.TB, dir, modules string) (string, error) {
+		tb.Helper()
+		p, err := run(tb, dir, modules, "prism-verify")
+		if err != nil {
+			return "", err
+		}
+		address := p.address(0)
+		return address, p.keep(tb, func(ctx context.Context) error { return refuses(ctx, address+"/v2/Services") })
+	})
+}
+
+// started starts something of the stand-in's.
+func started[T any](tb testing.TB, start func(tb testing.TB, dir, modules string) (T, error)) (none T) {
 	tb.Helper()
 	for _, program := range []string{"bash", "node", "npm"} {
 		if _, err := exec.LookPath(program); err != nil {
@@ -77,7 +103,7 @@ func Start(tb testing.TB) *Server {
 		tb.Fatalf("twilio stand-in: %v", err)
 	}
 	for range 5 { // a port that was free may be taken meanwhile
-		var s *Server
+		var s T
 		if s, err = start(tb, dir, modules); err == nil {
 			return s
 		}
@@ -86,14 +112,25 @@ func Start(tb testing.TB) *Server {
 		}
 	}
 	tb.Fatalf("twilio stand-in did not start: %v", err)
-	return nil
+	return none
 }
 
 // guarded runs its arguments and ends the whole process group when descriptor 3
 // closes, so that nothing stays behind when the test is killed.
 const guarded = `(read -r _ <&3; kill -TERM 0) & exec 3<&-; exec bash "$@"`
 
-func start(tb testing.TB, dir, modules string) (*Server, error) {
+// process is a running run.sh, with two ports.
+type process struct {
+	port  int
+	ended chan struct{}
+	stop  func()
+	log   string
+}
+
+func (p *process) address(next int) string { return "http://127.0.0.1:" + strconv.Itoa(p.port+next) }
+
+// run starts run.sh with one of its kinds.
+func run(tb testing.TB, dir, modules, kind string) (*process, error) {
 	tb.Helper()
 	port, err := freePorts()
 	if err != nil {
@@ -108,7 +145,7 @@ func start(tb testing.TB, dir, modules string) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.Command("bash", "-c", guarded, "twilio", filepath.Join(dir, "run.sh"), modules, "checked") //nolint:gosec // the stand-in's own script
+	cmd := exec.Command("bash", "-c", guarded, "twilio", filepath.Join(dir, "run.sh"), modules, kind) //nolint:gosec // the stand-in's own script
 	cmd.Env = append(os.Environ(), "TWILIO_PORT="+strconv.Itoa(port))
 	cmd.Stdout, cmd.Stderr = logFile, logFile
 	cmd.ExtraFiles = []*os.File{guard}
@@ -119,65 +156,78 @@ func start(tb testing.TB, dir, modules string) (*Server, error) {
 		_ = hold.Close()
 		return nil, err
 	}
-	ended := make(chan struct{})
+	p := &process{port: port, ended: make(chan struct{}), log: logFile.Name()}
 	go func() {
 		_ = cmd.Wait()
-		close(ended)
+		close(p.ended)
 	}()
-	stop := func() {
+	p.stop = func() {
 		_ = hold.Close()
 		group := -cmd.Process.Pid
 		_ = syscall.Kill(group, syscall.SIGTERM)
 		select {
-		case <-ended:
+		case <-p.ended:
 		case <-time.After(stopTime):
 		}
 		for _, p := range []int{port, port + 1} {
 			awaitClosed(p)
 		}
 	}
-
-	s := &Server{
-		URL:        "http://127.0.0.1:" + strconv.Itoa(port),
-		AccountSID: accountSID, AuthToken: authToken, APIKeySID: apiKeySID, APIKeySecret: apiKeySecret,
-		From: from, MessagingService: messagingService, EmptyService: emptyService,
-		tb: tb, list: "http://127.0.0.1:" + strconv.Itoa(port+1),
-	}
-	if err := s.wait(ended); err != nil {
-		stop()
-		said, _ := os.ReadFile(logFile.Name())
-		return nil, fmt.Errorf("%w; its last words: %s", err, said[max(0, len(said)-2000):])
-	}
-	tb.Cleanup(stop)
-	return s, nil
+	return p, nil
 }
 
 var errEnded = errors.New("it ended")
 
-// wait returns when both programs answer: emulate with the account's messages,
-// and Prism, which refuses its list as unlike Twilio's, with a refusal of a
-// request without credentials.
-func (s *Server) wait(ended <-chan struct{}) error {
+// keep waits until it is ready, and ends it with the test.
+func (p *process) keep(tb testing.TB, ready func(context.Context) error) error {
+	tb.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), startTime)
 	defer cancel()
 	for {
-		_, direct := s.page(ctx, s.list, "")
-		checked := s.refuses(ctx)
-		if direct == nil && checked == nil {
+		err := ready(ctx)
+		if err == nil {
+			tb.Cleanup(p.stop)
 			return nil
 		}
 		select {
-		case <-ended:
-			return errEnded
+		case <-p.ended:
+			err = errEnded
 		case <-ctx.Done():
-			return fmt.Errorf("it is not ready after %s: %w", startTime, errors.Join(direct, checked))
+			err = fmt.Errorf("it is not ready after %s: %w", startTime, err)
 		case <-time.After(50 * time.Millisecond):
+			continue
 		}
+		p.stop()
+		said, _ := os.ReadFile(p.log)
+		return fmt.Errorf("%w; its last words: %s", err, said[max(0, len(said)-2000):])
 	}
 }
 
-func (s *Server) refuses(ctx context.Context) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.URL+"/2010-04-01/Accounts/"+s.AccountSID+"/Messages.json", nil)
+// start is ready when both programs answer: emulate with the account's messages,
+// and Prism, which refuses its list as unlike Twilio's, with a refusal of a request
+// without credentials.
+func start(tb testing.TB, dir, modules string) (*Server, error) {
+	tb.Helper()
+	p, err := run(tb, dir, modules, "checked")
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{
+		URL:        p.address(0),
+		AccountSID: accountSID, AuthToken: authToken, APIKeySID: apiKeySID, APIKeySecret: apiKeySecret,
+		From: from, MessagingService: messagingService, EmptyService: emptyService,
+		VerifyURL: p.address(1) + "/verify", VerifyService: verifyService,
+		tb: tb, list: p.address(1),
+	}
+	return s, p.keep(tb, func(ctx context.Context) error {
+		_, direct := s.page(ctx, s.list, "")
+		return errors.Join(direct, refuses(ctx, s.URL+"/2010-04-01/Accounts/"+s.AccountSID+"/Messages.json"))
+	})
+}
+
+// refuses reports that a request without credentials is refused there.
+func refuses(ctx context.Context, address string) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
 		return err
 	}

@@ -134,3 +134,106 @@ func TestAttack_D7_ForeignErrorTextsAreWithheld(t *testing.T) {
 		}
 	}
 }
+
+func declined(code string) error {
+	return &Error{Kind: Declined, Code: code, Err: errors.New("not this one")}
+}
+
+// codes takes no notices.
+type codes struct {
+	fake
+	confirmed []string
+	confirm   error
+}
+
+func (*codes) CodesOnly() bool { return true }
+
+func (c *codes) Confirm(_ context.Context, to string) error {
+	c.confirmed = append(c.confirmed, to)
+	return c.confirm
+}
+
+func TestNoticesGoToThoseWhoTakeThem(t *testing.T) {
+	first, second := &codes{}, &fake{}
+	chain := NewChain(Named{"codes", first}, Named{"any", second})
+	if chain.CodesOnly() {
+		t.Error("one of them takes notices")
+	}
+	for range 2 * breakAfter {
+		if r, err := chain.Send(t.Context(), Message{To: "+12015550123", Text: "a notice"}); err != nil || r.Provider != "any" {
+			t.Fatalf("a notice: %+v, %v", r, err)
+		}
+	}
+	if len(first.sent) != 0 {
+		t.Errorf("who takes codes only was asked %d times", len(first.sent))
+	}
+	if r, err := chain.Send(t.Context(), Message{To: "+12015550123", Text: "1", Code: "123456"}); err != nil || r.Provider != "codes" {
+		t.Errorf("a code after the notices: %+v, %v", r, err)
+	}
+	alone := NewChain(Named{"codes", first})
+	var e *Error
+	if _, err := alone.Send(t.Context(), Message{Text: "a notice"}); !alone.CodesOnly() || !errors.As(err, &e) || e.Kind != Declined || e.Sent {
+		t.Errorf("a notice to who takes codes only: %v", err)
+	}
+	if NewChain().CodesOnly() {
+		t.Error("an empty chain has another fault")
+	}
+}
+
+// TestAttack_I4_WhatIsDeclinedCountsForNothing: whoever makes a sender decline,
+// say by asking for too many texts to one number, must not switch it off.
+func TestAttack_I4_WhatIsDeclinedCountsForNothing(t *testing.T) {
+	s := &fake{err: declined("60203")}
+	second := &fake{}
+	chain := NewChain(Named{"a", s}, Named{"b", second})
+	for range 3 * breakAfter {
+		if r, err := chain.Send(t.Context(), Message{Code: "1"}); err != nil || r.Provider != "b" {
+			t.Fatalf("the next sender is asked: %+v, %v", r, err)
+		}
+	}
+	s.err = nil
+	if r, err := chain.Send(t.Context(), Message{Code: "1"}); err != nil || r.Provider != "a" {
+		t.Errorf("after texts that it declined: %+v, %v", r, err)
+	}
+	// Nor does it help a sender that fails.
+	s.err = down("1")
+	for range breakAfter - 1 {
+		_, _ = chain.Send(t.Context(), Message{Code: "1"})
+	}
+	s.err = declined("1")
+	_, _ = chain.Send(t.Context(), Message{Code: "1"})
+	s.err = down("1")
+	_, _ = chain.Send(t.Context(), Message{Code: "1"})
+	before := len(s.sent)
+	if _, err := chain.Send(t.Context(), Message{Code: "1"}); err != nil || len(s.sent) != before {
+		t.Errorf("after %d failures it is asked again: %v", breakAfter, err)
+	}
+
+	var e *Error
+	alone := &fake{err: declined("60203")}
+	if _, err := NewChain(Named{"a", alone}).Send(t.Context(), Message{Code: "1"}); !errors.As(err, &e) || e.Kind != Declined || len(alone.sent) != 1 {
+		t.Errorf("declined by the only one, asked %d times: %v", len(alone.sent), err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	for _, answers := range [][]error{{declined("1"), down("2")}, {down("2"), declined("1")}} {
+		_, err := NewChain(Named{"a", &fake{err: answers[0]}}, Named{"b", &fake{err: answers[1]}}).Send(ctx, Message{Code: "1"})
+		if !errors.As(err, &e) || e.Kind != Unavailable || e.Code != "2" {
+			t.Errorf("an outage tells more: %v", err)
+		}
+	}
+}
+
+func TestAllWhoWantToKnowAreTold(t *testing.T) {
+	a, b := &codes{}, &codes{confirm: errors.New("POST https://u:pw@host/+12015550123")}
+	err := NewChain(Named{"a", a}, Named{"x", &fake{}}, Named{"b", b}).Confirm(t.Context(), "+12015550123")
+	if len(a.confirmed) != 1 || len(b.confirmed) != 1 || a.confirmed[0] != "+12015550123" {
+		t.Errorf("told %v and %v", a.confirmed, b.confirmed)
+	}
+	if err == nil || !strings.HasPrefix(err.Error(), "b ") || strings.Contains(err.Error(), "2015550123") || strings.Contains(err.Error(), "pw") {
+		t.Errorf("D7: the failure is %v", err)
+	}
+	if err := NewChain(Named{"x", &fake{}}).Confirm(t.Context(), "+12015550123"); err != nil {
+		t.Error(err)
+	}
+}

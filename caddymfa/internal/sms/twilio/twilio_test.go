@@ -67,6 +67,7 @@ func TestAgainstTheStandIn(t *testing.T) {
 		{"by API key", func(c *Config) { c.AuthToken, c.APIKeySID, c.APIKeySecret = "", srv.APIKeySID, srv.APIKeySecret }},
 		{"by messaging service", func(c *Config) { c.From, c.MessagingService = "", srv.MessagingService }},
 		{"with a slash after the address", func(c *Config) { c.APIURL += "/" }},
+		{"with all options", func(c *Config) { c.RiskCheck, c.ContentRetention, c.AddressRetention = "off", "discard", "obfuscate" }},
 	} {
 		t.Run("accepts "+tc.name, func(t *testing.T) {
 			c := base
@@ -162,6 +163,17 @@ func TestRequestIsTwilios(t *testing.T) {
 			c.APIKeySID, c.APIKeySecret, c.From, c.MessagingService = testKey, testSecret, "", testService
 			c.StatusCallback = "https://sms.example.com/cb?a=1&b=2"
 		}, 0, testKey, url.Values{"To": {to}, "Body": {text}, "MessagingServiceSid": {testService}, "StatusCallback": {"https://sms.example.com/cb?a=1&b=2"}}},
+		"options": {
+			func(c *Config) { c.RiskCheck, c.ContentRetention, c.AddressRetention = "on", "discard", "obfuscate" }, 5 * time.Minute, testAccount,
+			url.Values{
+				"To": {to}, "Body": {text}, "From": {"+15005550006"}, "ValidityPeriod": {"300"},
+				"RiskCheck": {"enable"}, "ContentRetention": {"discard"}, "AddressRetention": {"obfuscate"},
+			},
+		},
+		"risk check off": {
+			func(c *Config) { c.RiskCheck = "off" }, 0, testAccount,
+			url.Values{"To": {to}, "Body": {text}, "From": {"+15005550006"}, "RiskCheck": {"disable"}},
+		},
 		"validity below Twilio's": {
 			func(*Config) {}, time.Millisecond, testAccount,
 			url.Values{"To": {to}, "Body": {text}, "From": {"+15005550006"}, "ValidityPeriod": {"6"}},
@@ -212,6 +224,7 @@ func TestAnswersAreClassified(t *testing.T) {
 		"sender invalid":           {400, `{"code":21212}`, sms.Misconfigured, "21212", false},
 		"trial account":            {400, `{"code":21608}`, sms.Misconfigured, "21608", false},
 		"sender's queue full":      {400, `{"code":21611}`, sms.Unavailable, "21611", false},
+		"retention not allowed":    {400, `{"code":30029}`, sms.Misconfigured, "30029", false},
 		"unknown code":             {400, `{"code":29999}`, sms.Misconfigured, "29999", false},
 		"400 without code":         {400, `{}`, sms.Misconfigured, "400", false},
 		"credentials":              {401, `{"code":20003}`, sms.Misconfigured, "20003", false},

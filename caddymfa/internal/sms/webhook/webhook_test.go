@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -112,6 +113,96 @@ func TestBodyCarriesNumberAndText(t *testing.T) {
 	}
 }
 
+func lookUp(name string) (string, error) {
+	if name == "env.KEY" {
+		return apiKey + `"&{to}`, nil
+	}
+	return "", errors.New("{" + name + "} stands for nothing")
+}
+
+// TestValuesAreValues: what a value holds is neither syntax nor a placeholder, and
+// the request says what the receiver of the body needs.
+func TestValuesAreValues(t *testing.T) {
+	m := sms.Message{To: to, Text: text, Code: "987654", Lang: "pt-BR", Validity: 5*time.Minute + time.Second}
+	want := []string{to, text, "987654", "pt-BR", "5", apiKey + `"&{to}`}
+	for name, tc := range map[string]struct {
+		c    Config
+		read func(body []byte) []string
+	}{
+		"form": {
+			Config{Form: []Field{{"a b", "{to}"}, {"t", "{text}"}, {"c", "{code}"}, {"l", "{lang}"}, {"m", "{minutes}"}, {"k", "{env.KEY}"}, {"x", "1 & 2"}, {"t", "again"}}},
+			func(body []byte) []string {
+				v, err := url.ParseQuery(string(body))
+				if err != nil || v.Get("x") != "1 & 2" || len(v["t"]) != 2 {
+					t.Errorf("form %s: %v", body, err)
+				}
+				return []string{v.Get("a b"), v.Get("t"), v.Get("c"), v.Get("l"), v.Get("m"), v.Get("k")}
+			},
+		},
+		"JSON": {
+			Config{Body: `{"v":["{to}","{text}","{code}","{lang}","{minutes}","{env.KEY}"]}`},
+			func(body []byte) []string {
+				var v struct{ V []string }
+				if err := json.Unmarshal(body, &v); err != nil {
+					t.Errorf("JSON %s: %v", body, err)
+				}
+				return v.V
+			},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			srv := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+				body, _ := io.ReadAll(r.Body)
+				if got := tc.read(body); !slices.Equal(got, want) {
+					t.Errorf("got %q, want %q", got, want)
+				}
+				if kind := r.Header.Get("Content-Type"); (kind == "application/x-www-form-urlencoded") != (name == "form") {
+					t.Errorf("content type %q", kind)
+				}
+			}))
+			defer srv.Close()
+			tc.c.URL, tc.c.LookUp = srv.URL, lookUp
+			if _, err := sender(t, tc.c).Send(t.Context(), m); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+func TestSuccessIsWhatTheOperatorSays(t *testing.T) {
+	taken := func(status int, _ http.Header, body []byte) bool { return status == 202 || string(body) == "taken" }
+	for name, tc := range map[string]struct {
+		status int
+		body   string
+		want   *sms.Error
+	}{
+		"the status":       {202, "", nil},
+		"the body":         {200, "taken", nil},
+		"neither":          {200, "sorry, " + to, &sms.Error{Code: "200", Kind: sms.Unavailable, Sent: true}},
+		"no 2xx at all":    {302, "taken", &sms.Error{Code: "302", Kind: sms.Misconfigured}},
+		"not even with it": {500, "taken", &sms.Error{Code: "500", Kind: sms.Unavailable, Sent: true}},
+		"too long":         {200, "taken" + strings.Repeat(" ", 1<<17), &sms.Error{Code: "200", Kind: sms.Unavailable, Sent: true}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				w.WriteHeader(tc.status)
+				_, _ = io.WriteString(w, tc.body)
+			}))
+			defer srv.Close()
+			r, err := sender(t, Config{URL: srv.URL, Success: taken}).Send(t.Context(), message())
+			if tc.want == nil {
+				if err != nil || r.Provider != "webhook" {
+					t.Errorf("Send = %+v, %v", r, err)
+				}
+				return
+			}
+			if e := failure(t, err); e.Kind != tc.want.Kind || e.Code != tc.want.Code || e.Sent != tc.want.Sent {
+				t.Errorf("error is %+v", e)
+			}
+		})
+	}
+}
+
 func TestRequestIsSigned(t *testing.T) {
 	srv := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
@@ -202,23 +293,35 @@ func TestConfigSaysWhatIsWrong(t *testing.T) {
 		c         Config
 		complaint string
 	}{
-		"minimal":              {Config{URL: "https://sms.example.com/send"}, ""},
-		"no address":           {Config{}, "the address is none"},
-		"no scheme":            {Config{URL: "sms.example.com"}, "the address is none"},
-		"no host":              {Config{URL: "https:///x"}, "the address is none"},
-		"GET":                  {Config{URL: "https://x.example", Method: "GET"}, "use POST or PUT"},
-		"small letters":        {Config{URL: "https://x.example", Method: "post"}, "use POST or PUT"},
-		"body without text":    {Config{URL: "https://x.example", Body: `{"to":"{to}"}`}, "lacks {to} or {text}"},
-		"body outside quotes":  {Config{URL: "https://x.example", Body: `{"to":"{to}","text":{text}}`}, "inside quotes"},
-		"number without quote": {Config{URL: "https://x.example", Body: `{"to":{to},"text":"{text}"}`}, "inside quotes"},
-		"body is no JSON":      {Config{URL: "https://x.example", Body: `to={to}&text={text}`}, "body is no JSON"},
-		"XML":                  {Config{URL: "https://x.example", Body: `<a>{to}{text}</a>`, Headers: header("Content-Type", "text/xml")}, "Content-Type is not possible"},
-		"header name":          {Config{URL: "https://x.example", Headers: header("a b", "x")}, "no header name"},
-		"header value":         {Config{URL: "https://x.example", Headers: header("X-Key", secret+"\n")}, "line break"},
-		"header of ours":       {Config{URL: "https://x.example", Headers: header("x-caddymfa-signature", "x")}, "set by the request itself"},
-		"host header":          {Config{URL: "https://x.example", Headers: header("Host", "y")}, "set by the request itself"},
-		"length header":        {Config{URL: "https://x.example", Headers: header("content-length", "1")}, "set by the request itself"},
-		"negative time":        {Config{URL: "https://x.example", Timeout: -1}, "time-out"},
+		"minimal":                   {Config{URL: "https://sms.example.com/send"}, ""},
+		"no address":                {Config{}, "the address is none"},
+		"no scheme":                 {Config{URL: "sms.example.com"}, "the address is none"},
+		"no host":                   {Config{URL: "https:///x"}, "the address is none"},
+		"GET":                       {Config{URL: "https://x.example", Method: "GET"}, "use POST or PUT"},
+		"small letters":             {Config{URL: "https://x.example", Method: "post"}, "use POST or PUT"},
+		"body without text":         {Config{URL: "https://x.example", Body: `{"to":"{to}"}`}, "lacks {to} or {text}"},
+		"body outside quotes":       {Config{URL: "https://x.example", Body: `{"to":"{to}","text":{text}}`}, "inside quotes"},
+		"number without quote":      {Config{URL: "https://x.example", Body: `{"to":{to},"text":"{text}"}`}, "inside quotes"},
+		"body is no JSON":           {Config{URL: "https://x.example", Body: `to={to}&text={text}`}, "body is no JSON"},
+		"XML":                       {Config{URL: "https://x.example", Body: `<a>{to}{text}</a>`, Headers: header("Content-Type", "text/xml")}, "Content-Type is not possible"},
+		"header name":               {Config{URL: "https://x.example", Headers: header("a b", "x")}, "no header name"},
+		"header value":              {Config{URL: "https://x.example", Headers: header("X-Key", secret+"\n")}, "line break"},
+		"header of ours":            {Config{URL: "https://x.example", Headers: header("x-caddymfa-signature", "x")}, "set by the request itself"},
+		"host header":               {Config{URL: "https://x.example", Headers: header("Host", "y")}, "set by the request itself"},
+		"length header":             {Config{URL: "https://x.example", Headers: header("content-length", "1")}, "set by the request itself"},
+		"JSON placeholder":          {Config{URL: "https://x.example", Body: `{"to":"{to}","text":"{txt}"}`}, "{txt} is unknown: write one of {code}, {lang}, {minutes}, {text}, {to}"},
+		"JSON without secret":       {Config{URL: "https://x.example", Body: `{"to":"{to}","text":"{text}","k":"{env.X}"}`, LookUp: lookUp}, "stands for nothing"},
+		"code in place of text":     {Config{URL: "https://x.example", Body: `{"to":"{to}","otp":"{code}"}`}, ""},
+		"minutes as a number":       {Config{URL: "https://x.example", Body: `{"to":"{to}","text":"{text}","ttl":{minutes}}`}, ""},
+		"form":                      {Config{URL: "https://x.example", Form: []Field{{"to", "{to}"}, {"text", "{text}"}}}, ""},
+		"form and body":             {Config{URL: "https://x.example", Body: `{"to":"{to}","text":"{text}"}`, Form: []Field{{"to", "{to}"}}}, "body and form are both there"},
+		"form placeholder":          {Config{URL: "https://x.example", Form: []Field{{"to", "{number}"}}}, "form to: {number} is unknown"},
+		"form without secret":       {Config{URL: "https://x.example", Form: []Field{{"to", "{to}"}, {"text", "{text}"}, {"key", "{env.X}"}}, LookUp: lookUp}, "form key: {env.X} stands for nothing"},
+		"form without number":       {Config{URL: "https://x.example", Form: []Field{{"text", "{text}"}}}, "lacks {to} or {text}"},
+		"form without text":         {Config{URL: "https://x.example", Form: []Field{{"to", "{to}"}, {"m", "{minutes}"}}}, "lacks {to} or {text}"},
+		"form with a value as name": {Config{URL: "https://x.example", Form: []Field{{"{to}", "{text}"}}}, "no field name"},
+		"form and content type":     {Config{URL: "https://x.example", Form: []Field{{"to", "{to}"}, {"text", "{text}"}}, Headers: header("content-type", "application/json")}, "set by form"},
+		"negative time":             {Config{URL: "https://x.example", Timeout: -1}, "time-out"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := New(tc.c)
