@@ -215,7 +215,7 @@ func conditions(d *caddyfile.Dispenser, tokens []caddyfile.Token) ([]match.Condi
 func condition(c *match.Condition, kind string, args []string) (err error) {
 	pair := func(least, most int) *match.Pair {
 		if len(args) < least || len(args) > most {
-			err = fmt.Errorf("%s has %d values, it takes %d to %d", kind, len(args), least, most)
+			err = fmt.Errorf("%s has %d values, it takes %d to %d; a value that is a word for conditions stands in quotes, as in json \"status\" ok", kind, len(args), least, most)
 			return nil
 		}
 		p := &match.Pair{Name: args[0]}

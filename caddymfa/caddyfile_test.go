@@ -88,6 +88,36 @@ func TestErrors(t *testing.T) {
 		"I1 short secret":               {global("sms console\ncountries GB\nsecret short"), "at least 32"},
 		"I1 missing secret file":        {global("sms console\ncountries GB\nsecret {file./no/such/file}"), "secret 1"},
 		"twilio without sender":         {global("sms twilio {\naccount_sid AC0123456789abcdef0123456789abcdef\nauth_token x1\n}\ncountries GB"), "from, or messaging_service"},
+		"twilio: unknown word":          {global("sms twilio {\nriskcheck on\n}"), "use api_key, account_sid, address_retention, api_url"},
+		"twilio: a word twice":          {global("sms twilio {\nrisk_check on\nrisk_check off\n}"), "twice"},
+		"twilio: risk_check":            {global("sms twilio {\naccount_sid AC0123456789abcdef0123456789abcdef\nauth_token x1\nfrom +15005550006\nrisk_check enable\n}"), "risk_check is on or off"},
+		"twilio: content_retention":     {global("sms twilio {\naccount_sid AC0123456789abcdef0123456789abcdef\nauth_token x1\nfrom +15005550006\ncontent_retention off\n}"), "can only be discard"},
+		"twilio: address_retention":     {global("sms twilio {\naccount_sid AC0123456789abcdef0123456789abcdef\nauth_token x1\nfrom +15005550006\naddress_retention discard\n}"), "can only be obfuscate"},
+		"verify: unknown word":          {global("sms twilio_verify {\nfrom +15005550006\n}"), "use api_key, account_sid, api_url, auth_token, risk_check, service, template"},
+		"verify: an argument":           {global("sms twilio_verify VA0123456789abcdef0123456789abcdef"), "wrong argument count"},
+		"verify: api_key in one word":   {global("sms twilio_verify {\napi_key SK0123456789abcdef0123456789abcdef\n}"), "SID and its secret"},
+		"verify without a service":      {global("sms twilio_verify {\naccount_sid AC0123456789abcdef0123456789abcdef\nauth_token x1\n}"), "service is missing"},
+		"verify: another's service":     {global("sms twilio_verify {\naccount_sid AC0123456789abcdef0123456789abcdef\nauth_token x1\nservice MG0123456789abcdef0123456789abcdef\n}"), "VA and 32"},
+		"verify: template":              {global("sms twilio_verify {\naccount_sid AC0123456789abcdef0123456789abcdef\nauth_token x1\nservice VA0123456789abcdef0123456789abcdef\ntemplate default\n}"), "HJ and 32"},
+		"verify: risk_check":            {global("sms twilio_verify {\naccount_sid AC0123456789abcdef0123456789abcdef\nauth_token x1\nservice VA0123456789abcdef0123456789abcdef\nrisk_check no\n}"), "on or off"},
+		"webhook: unknown word":         {global("sms webhook https://x.test {\ntimeout 5s\n}"), "use method, header, body, form, secret or success"},
+		"webhook: method":               {global("sms webhook https://x.test {\nmethod GET\n}"), "POST or PUT"},
+		"webhook: a header twice":       {global("sms webhook https://x.test {\nheader X-A 1\nheader x-a 2\n}"), "twice"},
+		"webhook: body twice":           {global("sms webhook https://x.test {\nbody `{\"a\":\"{to}{text}\"}`\nbody x\n}"), "twice"},
+		"webhook: body and form":        {global("sms webhook https://x.test {\nbody `{\"a\":\"{to}{text}\"}`\nform to {to}\n}"), "body and form are both there"},
+		"webhook: body is no JSON":      {global("sms webhook https://x.test {\nbody to={to}&text={text}\n}"), "no JSON"},
+		"webhook: unknown placeholder":  {global("sms webhook https://x.test {\nbody `{\"a\":\"{to}{message}\"}`\n}"), "{message} is unknown"},
+		"webhook: form without a value": {global("sms webhook https://x.test {\nform to\n}"), "a field's name and its value"},
+		"webhook: form's placeholder":   {global("sms webhook https://x.test {\nform to {number}\n}"), "form to: {number} is unknown"},
+		"I1 webhook: missing secret":    {global("sms webhook https://x.test {\nform to {to}\nform text {text}\nform key {env.NO_SUCH_KEY}\n}"), "form key"},
+		"webhook: success by a cookie":  {global("sms webhook https://x.test {\nsuccess cookie a\n}"), "status, json and body"},
+		"webhook: success on no 2xx":    {global("sms webhook https://x.test {\nsuccess status 302\n}"), "2xx only"},
+		"webhook: success on a class":   {global("sms webhook https://x.test {\nsuccess status 4xx\n}"), "2xx only"},
+		"webhook: success, unquoted":    {global("sms webhook https://x.test {\nsuccess json status ok\n}"), "in quotes"},
+		"webhook: success, no word":     {global("sms webhook https://x.test {\nsuccess 200\n}"), "is no condition"},
+		"webhook: success, bad regexp":  {global("sms webhook https://x.test {\nsuccess body (?!x)\n}"), "RE2"},
+		"success: no status":            {site("login {\npath /l\nuser constant x\nsuccess cookie x status 9xx\n}"), "no final HTTP status"},
+		"success: a bare class":         {site("login {\npath /l\nuser constant x\nsuccess cookie x status 2\n}"), "such as 3xx"},
 		"template without code":         {global("sms console\ncountries GB\ntemplate default {\nen \"hello\"\n}"), "{code}"},
 		"a named template's text":       {global("sms console\ncountries GB\ntemplate other {\nen \"no code\"\n}"), "template other"},
 		"long life of a code":           {global("sms console\ncountries GB\ncode {\nlifetime 11m\n}"), "10m"},
@@ -181,7 +211,16 @@ func TestErrors(t *testing.T) {
 		})
 	}
 	t.Setenv("XDG_DATA_HOME", t.TempDir())
-	for _, in := range []string{site(ok), site("preset wordpress"), site("preset wordpress /blog\nlogin wordpress {\npath /l\nuser constant x\nsuccess cookie a\n}\npublic /*")} {
+	for _, in := range []string{
+		site(ok), site("preset wordpress"), site("login {\npath /l\nuser constant x\nsuccess cookie x status 3xx\n}"),
+		global("countries GB\nsms webhook https://x.test {\nform to {to}\nform text {text}\nsuccess status 2xx json ok true\n}"),
+		global("countries GB\nsms twilio_verify {\naccount_sid AC0123456789abcdef0123456789abcdef\nauth_token x1\nservice VA0123456789abcdef0123456789abcdef\n}"),
+	} {
+		if err := provision(in); err != nil {
+			t.Errorf("%v", err)
+		}
+	}
+	for _, in := range []string{site("preset wordpress /blog\nlogin wordpress {\npath /l\nuser constant x\nsuccess cookie a\n}\npublic /*")} {
 		if err := provision(in); err != nil {
 			t.Errorf("%v", err)
 		}

@@ -139,7 +139,7 @@ func start(p Provider, h http.HandlerFunc) (*server, error) {
 	var err error
 	if s.Sender, err = p.New(s.URL); err != nil {
 		s.Close()
-		return nil, fmt.Errorf("New: %w", err)
+		return nil, fmt.Errorf("no sender: %w", err)
 	}
 	return s, nil
 }
@@ -190,7 +190,7 @@ func fails(ctx context.Context, p Provider, s caddymfa.Sender, sent bool, kinds 
 	case r != caddymfa.Receipt{}:
 		return nil, errors.New("there is a receipt beside the error")
 	case e.Sent != sent:
-		return nil, fmt.Errorf("Sent is %v", e.Sent)
+		return nil, fmt.Errorf("the error has Sent %v", e.Sent)
 	case !slices.Contains(kinds, e.Kind):
 		return nil, fmt.Errorf("the kind is %d, not one of %d", e.Kind, kinds)
 	}

@@ -98,8 +98,7 @@ func failing(change func(e *caddymfa.SendError) error) func(*sound) caddymfa.Sen
 	return func(s *sound) caddymfa.Sender {
 		return send(func(ctx context.Context, m caddymfa.Message) (caddymfa.Receipt, error) {
 			r, err := s.Send(ctx, m)
-			var e *caddymfa.SendError
-			if errors.As(err, &e) {
+			if e, ok := errors.AsType[*caddymfa.SendError](err); ok {
 				return r, change(e)
 			}
 			return r, err

@@ -51,12 +51,13 @@ func (b *breaker) worked() {
 func (b *breaker) failed(e *Error, late bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	switch {
-	case e.Kind == Refused:
+	switch e.Kind {
+	case Refused:
 		b.inRow, b.pause = 0, 0 // it has answered
 		return
-	case e.Kind == Declined:
+	case Declined:
 		return
+	default:
 	}
 	if late && !e.Sent {
 		return
