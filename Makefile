@@ -21,7 +21,7 @@ deps:
 	bash test/deps.sh
 
 unit: build
-	go test -race ./caddymfa/... ./test/demoapp/...
+	go test -race ./caddymfa/... ./examples/... ./test/demoapp/...
 
 e2e: build
 	CADDYMFA_BINARY=$(CURDIR)/bin/caddymfa go test -timeout 20m ./test/e2e
@@ -50,9 +50,10 @@ bin/golangci-lint:
 xcaddy: bin/xcaddy
 	go mod download
 	GOPROXY=off GONOSUMDB=* GOFLAGS=-mod=mod bin/xcaddy build $(CADDY) --output bin/caddy-xcaddy \
-		--with github.com/caddymfa/caddymfa/caddymfa --replace github.com/caddymfa/caddymfa=$(CURDIR)
+		--with github.com/caddymfa/caddymfa/caddymfa --with github.com/caddymfa/caddymfa/examples/sender --replace github.com/caddymfa/caddymfa=$(CURDIR)
 	bin/caddy-xcaddy list-modules | grep -x http.handlers.mfa
 	bin/caddy-xcaddy list-modules | grep -x mfa.senders.twilio
+	bin/caddy-xcaddy list-modules | grep -x mfa.senders.example
 
 bin/xcaddy:
 	GOBIN=$(CURDIR)/bin go install $(XCADDY)

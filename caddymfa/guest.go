@@ -48,7 +48,8 @@ type SendConfirmer = sms.Confirmer
 //
 //	CodesOnly() bool
 //
-// Where it is true, messages without a Code are not offered.
+// Where it is true, which does not change while the sender is in use, messages
+// without a Code are not offered by the gate, and Declined when they are.
 type SendCodesOnly = sms.CodesOnly
 
 // Message is one text to one phone: To in E.164, the whole Text, and for senders

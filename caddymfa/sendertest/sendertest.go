@@ -541,7 +541,7 @@ func quoted(ctx context.Context, p Provider) error {
 			said, _ := json.Marshal(strings.Join(append([]string{number, code, string(body)}, p.Secrets...), " "))
 			w.Header().Set("Location", "https://example.com/?to="+number+"&code="+code)
 			w.WriteHeader(answer)
-			_, _ = fmt.Fprintf(w, `{"code":%[1]s,"error":%[1]s,"message":%[1]s,"status":"accepted"}`, said)
+			_, _ = fmt.Fprintf(w, `{"code":%[1]s,"error":%[1]s,"message":%[1]s,"id":%[1]s,"sid":%[1]s,"status":"accepted"}`, said)
 		}
 	}
 	err := each(p, all, func(s *server) error {

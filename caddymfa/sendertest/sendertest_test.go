@@ -50,7 +50,7 @@ func (s *sound) do(req *http.Request) (caddymfa.Receipt, error) {
 		return caddymfa.Receipt{}, err
 	case a.Status < 200 || a.Status > 299:
 		return caddymfa.Receipt{}, s.client.Refusal(a)
-	case a.Cut || json.Unmarshal(a.Body, &answer) != nil || answer.ID == "":
+	case a.Cut || json.Unmarshal(a.Body, &answer) != nil || len(answer.ID) != 2:
 		return caddymfa.Receipt{}, s.client.Unreadable(a)
 	}
 	return caddymfa.Receipt{ID: answer.ID}, nil
@@ -340,6 +340,19 @@ func TestEveryCaseCatchesItsFault(t *testing.T) {
 			"the number is named": own(noRedirect, func(m caddymfa.Message, _ *http.Response) error {
 				return unavailable(true, "no text to "+m.To)
 			}),
+			"the receipt is quoted": func(s *sound) caddymfa.Sender {
+				return send(func(ctx context.Context, m caddymfa.Message) (caddymfa.Receipt, error) {
+					a, err := s.client.Do(request(ctx, s.url, m))
+					if err != nil {
+						return caddymfa.Receipt{}, err
+					} else if a.Status != http.StatusOK {
+						return caddymfa.Receipt{}, s.client.Refusal(a)
+					}
+					var r caddymfa.Receipt
+					_ = json.Unmarshal(a.Body, &r)
+					return r, nil
+				})
+			},
 			"only deep inside": failing(func(e *caddymfa.SendError) error {
 				return fmt.Errorf("x: %w", hidden{e, key})
 			}),

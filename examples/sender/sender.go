@@ -31,6 +31,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"regexp"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -96,6 +97,8 @@ func (s *Sender) Provision(caddy.Context) error {
 	return nil
 }
 
+var id = regexp.MustCompile(`^[0-9A-Za-z-]{1,64}$`)
+
 // Send implements [caddymfa.Sender].
 func (s *Sender) Send(ctx context.Context, m caddymfa.Message) (caddymfa.Receipt, error) {
 	body, err := json.Marshal(map[string]string{"recipient": m.To, "content": m.Text})
@@ -120,9 +123,10 @@ func (s *Sender) Send(ctx context.Context, m caddymfa.Message) (caddymfa.Receipt
 		}
 		return caddymfa.Receipt{}, e
 	}
-	// Only an id is a yes: a captive portal answers 200 as well.
+	// Only an id is a yes, and it looks like one: a captive portal answers 200 as
+	// well, and others quote the request.
 	var accepted struct{ ID string }
-	if err := json.Unmarshal(a.Body, &accepted); err != nil || a.Cut || accepted.ID == "" {
+	if err := json.Unmarshal(a.Body, &accepted); err != nil || a.Cut || !id.MatchString(accepted.ID) {
 		return caddymfa.Receipt{}, s.client.Unreadable(a)
 	}
 	return caddymfa.Receipt{ID: accepted.ID}, nil

@@ -35,3 +35,32 @@ func TestCookieDeleted(t *testing.T) {
 		t.Error("a deleted cookie counts as a login")
 	}
 }
+
+func TestStatusClasses(t *testing.T) {
+	for _, tc := range []struct {
+		codes []int
+		yes   []int
+		no    []int
+	}{
+		{[]int{302}, []int{302}, []int{200, 301, 303}},
+		{[]int{3}, []int{300, 302, 399}, []int{200, 299, 400, 503}},
+		{[]int{2, 302}, []int{200, 204, 302}, []int{301, 404}},
+	} {
+		lines, err := Compile([][]Condition{{{Status: tc.codes}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for want, all := range map[bool][]int{true: tc.yes, false: tc.no} {
+			for _, status := range all {
+				if got, err := lines.Any(t.Context(), &Answer{Status: status}); err != nil || got != want {
+					t.Errorf("%v holds for %d: %v, %v", tc.codes, status, got, err)
+				}
+			}
+		}
+	}
+	for _, code := range []int{0, 1, 6, 20, 99, 100, 199, 600} {
+		if _, err := Compile([][]Condition{{{Status: []int{code}}}}); err == nil {
+			t.Errorf("%d is taken", code)
+		}
+	}
+}

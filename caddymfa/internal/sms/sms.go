@@ -34,36 +34,24 @@ type Receipt struct {
 	ID       string // the provider's id of the text, may be empty
 }
 
-// Sender hands a text to a provider. Send returns when the provider has
-// accepted or refused the text, or soon after ctx ends; a nil error means that
-// the provider has said in its own words that it takes the text, not that
-// something answered 200. Errors are *[Error], and honest about Sent.
-//
-// Send is called by many goroutines at once. It asks the provider once: trying
-// again is for the [Chain], and for the sender only where the provider says that
-// the first request was not processed. It sends number, code and credentials to
-// the configured address only, so it follows no redirect; it logs none of them,
-// puts none into an error or a receipt, and bounds what it reads of an answer.
+// Sender hands a text to a provider. Send returns when the provider has accepted
+// or refused the text, or soon after ctx ends. Errors are *[Error]. The contract
+// is written at caddymfa.Sender, and held by the package sendertest.
 type Sender interface {
 	Send(ctx context.Context, m Message) (Receipt, error)
 }
 
-// Confirmer is a [Sender] whose provider wants to know which texts were answered.
-// It may be implemented beside Send.
+// Confirmer is a [Sender] whose provider wants to know which texts were answered,
+// see caddymfa.SendConfirmer.
 type Confirmer interface {
-	// Confirm says that the code of the last text to this number, in E.164, was
-	// given back. It is called after the fact, at most for a few seconds and
-	// perhaps by another process than the one that sent; the text may also have
-	// gone by another sender, which is no error. Nothing waits for it, nothing
-	// tries again; errors are *[Error] and logged.
+	// Confirm says that the code of the last text to this number was given back.
 	Confirm(ctx context.Context, to string) error
 }
 
 // CodesOnly is a [Sender] whose provider writes the text and knows texts with
-// codes only. It may be implemented beside Send.
+// codes only, see caddymfa.SendCodesOnly.
 type CodesOnly interface {
-	// CodesOnly reports whether messages without a Code are Declined. It does
-	// not change while the sender is in use.
+	// CodesOnly reports whether messages without a Code are Declined.
 	CodesOnly() bool
 }
 

@@ -259,6 +259,19 @@ func TestAnswersAreClassified(t *testing.T) {
 	}
 }
 
+func TestARetentionThatIsNotAllowedSaysWhatToDo(t *testing.T) {
+	s, _ := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusBadRequest)
+		_, _ = io.WriteString(w, `{"code":30029}`)
+	})
+	_, err := s.Send(t.Context(), message())
+	for _, hint := range []string{"content_retention", "address_retention", "Message Redaction"} {
+		if !strings.Contains(err.Error(), hint) {
+			t.Errorf("no word of %s in %v", hint, err)
+		}
+	}
+}
+
 func TestTooManyRequestsAreRetriedOnceWhenTheWaitIsShort(t *testing.T) {
 	for name, tc := range map[string]struct {
 		retryAfter string
