@@ -68,6 +68,40 @@ func TestTextsGoThroughTwilio(t *testing.T) {
 	}
 }
 
+func TestCodesGoThroughTwilioVerifyAndNoticesThroughTheNext(t *testing.T) {
+	tw := twiliotest.Start(t)
+	app := httptest.NewServer(demoapp.New())
+	t.Cleanup(app.Close)
+	const phone = "+12015550124"
+	credentials := "\n\t\t\taccount_sid " + tw.AccountSID + "\n\t\t\tapi_key " + tw.APIKeySID + " " + tw.APIKeySecret
+	g := startGate(t, freePort(t), app.Listener.Addr().String(), demoBlock, "sms twilio_verify {"+credentials+"\n\t\t\tservice "+tw.VerifyService+
+		"\n\t\t\tapi_url "+tw.VerifyURL+"\n\t\t}\n\t\tsms twilio {"+credentials+"\n\t\t\tfrom "+tw.From+"\n\t\t\tapi_url "+tw.URL+"\n\t\t}")
+	b := g.browser(t)
+	b.password("alice", alicePassword)
+	b.submit(url.Values{"phoneno2fa": {phone}}).mustHave(codePage)
+	code, status := tw.Verification(phone)
+	if status != "pending" || len(tw.Messages(phone)) != 0 {
+		t.Fatalf("the Verification is %q, beside %d messages", status, len(tw.Messages(phone)))
+	}
+	b.code(code).mustHave(demoapp.Marker + " of alice")
+	wrong := g.browser(t)
+	wrong.password("alice", alicePassword).mustHave(codePage)
+	for range 10 { // which locks, and tells the owner
+		wrong.code(strings.Map(func(c rune) rune { return '0' + (c-'0'+1)%10 }, code))
+		if !wrong.has(codePage) { // five tries a challenge
+			wrong = g.browser(t)
+			wrong.password("alice", alicePassword)
+		}
+	}
+	notices := tw.Messages(phone)
+	if len(notices) != 1 || !strings.Contains(notices[0].Body, "too many wrong codes") {
+		t.Fatalf("notices: %+v", notices)
+	}
+	if all := g.log.String(); strings.Contains(all, phone) || strings.Contains(all, code) || strings.Contains(all, tw.APIKeySecret) {
+		t.Fatal("the log holds the number, the code or the secret")
+	}
+}
+
 func TestValidateAndReloadBesideARunningServer(t *testing.T) {
 	g, _ := demo(t, directoryBlock, "")
 	bin, err := binary()
