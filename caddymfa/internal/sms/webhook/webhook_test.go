@@ -18,6 +18,8 @@ import (
 	"testing"
 	"time"
 
+	"pgregory.net/rapid"
+
 	"github.com/caddymfa/caddymfa/caddymfa/internal/sms"
 )
 
@@ -337,4 +339,30 @@ func TestConfigSaysWhatIsWrong(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestAnyValueArrivesAsItIs: whatever numbers, texts and secrets hold.
+func TestAnyValueArrivesAsItIs(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		m := sms.Message{To: rapid.String().Draw(t, "to"), Text: rapid.String().Draw(t, "text"), Code: rapid.String().Draw(t, "code"), Lang: rapid.String().Draw(t, "lang")}
+		key := rapid.String().Draw(t, "key")
+		want := []string{m.To, m.Text, m.Code, m.Lang, key}
+		c := Config{URL: "https://x.example", LookUp: func(string) (string, error) { return key, nil }}
+		c.Body = `{"v":["{to}","{text}","{code}","{lang}","{env.KEY}"]}`
+		s, err := New(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var v struct{ V []string }
+		if err := json.Unmarshal([]byte(s.body.fill(m, s.escape)), &v); err != nil || !slices.Equal(v.V, want) {
+			t.Fatalf("JSON: %q, %v, want %q", v.V, err, want)
+		}
+		c.Body, c.Form = "", []Field{{"v", "{to}"}, {"v", "{text}"}, {"v", "{code}"}, {"v", "{lang}"}, {"v", "{env.KEY}"}}
+		if s, err = New(c); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := url.ParseQuery(s.body.fill(m, s.escape)); err != nil || !slices.Equal(got["v"], want) || len(got) != 1 {
+			t.Fatalf("form: %q, %v, want %q", got, err, want)
+		}
+	})
 }
