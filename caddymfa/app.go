@@ -198,6 +198,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 		Limits: limit.New(st, a.ring, limits), Directory: directory,
 		SMS: senders, Texts: texts, Named: named, Phones: a.phones, Codes: a.codes, Events: a.observe,
 	}
+	if senders.Reports() {
+		a.flow.Receipts = senders
+	}
 	a.flow.Open(a.ring)
 	return nil
 }
@@ -229,6 +232,9 @@ func (a *App) Stop() error { return nil }
 // Cleanup gives back what the pool holds for this configuration. The last one
 // to leave closes it.
 func (a *App) Cleanup() error {
+	if a.flow != nil {
+		a.flow.Close()
+	}
 	var err error
 	for _, v := range slices.Backward(a.held) { // tables before their store
 		_, e := pool.Delete(v)

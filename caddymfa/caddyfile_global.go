@@ -334,9 +334,21 @@ func (s *RedisStore) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 // UnmarshalCaddyfile reads: twilio { … }
 func (s *TwilioSender) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return twilioAccount(d, "sms twilio", &s.APIKeySID, &s.APIKeySecret, map[string]*string{
-		"account_sid": &s.AccountSID, "auth_token": &s.AuthToken, "from": &s.From, "messaging_service": &s.MessagingService,
+		"account_sid": &s.AccountSID, "from": &s.From, "messaging_service": &s.MessagingService,
 		"api_url": &s.APIURL, "status_callback": &s.StatusCallback,
 		"risk_check": &s.RiskCheck, "content_retention": &s.ContentRetention, "address_retention": &s.AddressRetention,
+	}, map[string]func() error{
+		"receipt_timeout": func() error { return duration(d, &s.ReceiptAfter) },
+		"auth_token": func() error {
+			args := d.RemainingArgs()
+			if len(args) < 1 || len(args) > 2 {
+				return d.Err("sms twilio: auth_token takes the account's token, and the other one while it is changed")
+			}
+			if s.AuthToken = args[0]; len(args) == 2 {
+				s.SecondaryAuthToken = args[1]
+			}
+			return nil
+		},
 	})
 }
 
@@ -345,12 +357,12 @@ func (s *TwilioVerifySender) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return twilioAccount(d, "sms twilio_verify", &s.APIKeySID, &s.APIKeySecret, map[string]*string{
 		"account_sid": &s.AccountSID, "auth_token": &s.AuthToken, "service": &s.Service, "template": &s.Template,
 		"risk_check": &s.RiskCheck, "api_url": &s.APIURL,
-	})
+	}, nil)
 }
 
-// twilioAccount reads the block of an account at Twilio: words with one value, and
-// api_key.
-func twilioAccount(d *caddyfile.Dispenser, what string, keySID, keySecret *string, to map[string]*string) error {
+// twilioAccount reads the block of an account at Twilio: words with one value,
+// api_key, and others.
+func twilioAccount(d *caddyfile.Dispenser, what string, keySID, keySecret *string, to map[string]*string, others map[string]func() error) error {
 	d.Next()
 	if d.NextArg() {
 		return d.ArgErr()
@@ -363,12 +375,16 @@ func twilioAccount(d *caddyfile.Dispenser, what string, keySID, keySecret *strin
 		}
 		seen[name] = true
 		switch p, ok := to[name]; {
+		case others[name] != nil:
+			if err := others[name](); err != nil {
+				return err
+			}
 		case name == "api_key":
 			if !d.AllArgs(keySID, keySecret) {
 				return d.Errf("%s: api_key takes the key's SID and its secret", what)
 			}
 		case !ok:
-			return d.Errf("%q is no setting of %s: use api_key, %s", name, what, strings.Join(slices.Sorted(maps.Keys(to)), ", "))
+			return d.Errf("%q is no setting of %s: use api_key, %s", name, what, strings.Join(slices.Sorted(slices.Values(slices.Concat(slices.Collect(maps.Keys(to)), slices.Collect(maps.Keys(others))))), ", "))
 		case !d.AllArgs(p):
 			return d.ArgErr()
 		}

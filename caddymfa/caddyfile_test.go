@@ -73,6 +73,7 @@ func TestGoldens(t *testing.T) {
 func TestErrors(t *testing.T) {
 	site := func(block string) string { return globalBlock + ":9999 {\n\tmfa {\n" + block + "\n\t}\n}\n" }
 	global := func(block string) string { return "{\n\tmfa {\n" + block + "\n\t}\n}\n:9999 {\n\trespond ok\n}\n" }
+	const reported = "countries GB\nsms twilio {\naccount_sid AC0123456789abcdef0123456789abcdef\nauth_token x1\nfrom +447700900000\nstatus_callback https://app.example.com/mfa/receipts\nreceipt_timeout 30s\n}"
 	const ok = "login {\npath /l\nuser constant x\nsuccess cookie x\n}\n"
 	for name, tc := range map[string]struct{ in, want string }{
 		"second global block":           {"{\nmfa {\nsms console\n}\nmfa {\nsms console\n}\n}\n", "second global mfa block"},
@@ -118,6 +119,12 @@ func TestErrors(t *testing.T) {
 		"webhook: success, bad regexp":  {global("sms webhook https://x.test {\nsuccess body (?!x)\n}"), "RE2"},
 		"success: no status":            {site("login {\npath /l\nuser constant x\nsuccess cookie x status 9xx\n}"), "no final HTTP status"},
 		"success: a bare class":         {site("login {\npath /l\nuser constant x\nsuccess cookie x status 2\n}"), "such as 3xx"},
+		"twilio with three tokens":      {global("sms twilio {\nauth_token a b c\n}"), "the other one while it is changed"},
+		"receipt_timeout without time":  {global("sms twilio {\nreceipt_timeout soon\n}"), "duration"},
+		"receipt_timeout twice":         {global("sms twilio {\nreceipt_timeout 5s\nreceipt_timeout 6s\n}"), "twice"},
+		"receipts that nobody sends":    {global(strings.Replace(reported, "status_callback https://app.example.com/mfa/receipts\n", "", 1) + "\nsms console"), "without status_callback"},
+		"receipts, and nobody behind":   {global("sms console\n" + reported), "add another sms block after it"},
+		"receipts too soon":             {global(strings.Replace(reported, "30s", "1s", 1) + "\nsms console"), "5s to 2m"},
 		"template without code":         {global("sms console\ncountries GB\ntemplate default {\nen \"hello\"\n}"), "{code}"},
 		"a named template's text":       {global("sms console\ncountries GB\ntemplate other {\nen \"no code\"\n}"), "template other"},
 		"long life of a code":           {global("sms console\ncountries GB\ncode {\nlifetime 11m\n}"), "10m"},

@@ -52,9 +52,34 @@ type SendConfirmer = sms.Confirmer
 // without a Code are not offered by the gate, and Declined when they are.
 type SendCodesOnly = sms.CodesOnly
 
+// SendReporter may be implemented beside [Sender] where the provider reports what
+// became of a text:
+//
+//	Listening() bool
+//	Report(c SendCallback) (SendReport, error)
+//	ReceiptTimeout() time.Duration
+//
+// Listening says whether the provider is told to report; it posts to
+// <path>/receipts of a gate, by default /mfa/receipts, and gives Message.Ref back.
+// Report reads such a request, which anybody may have sent, and proves it; every
+// error means that it did not. The SendReport has the Ref, the Receipt's ID, the
+// receiver To in E.164, the State "sent", "delivered" or "failed", of a failure the
+// provider's Code, and as Why "number_dead", "number_landline", "opted_out",
+// "blocked", "suspected_fraud", "phone_unreachable" or "undelivered". What was not
+// delivered after ReceiptTimeout goes once more by the next sender; 0 is for ever.
+type SendReporter = sms.Reporter
+
+// SendCallback is a request to <path>/receipts: Query, Header, and at most 64 KiB
+// of Body.
+type SendCallback = sms.Callback
+
+// SendReport is what became of a text.
+type SendReport = sms.Report
+
 // Message is one text to one phone: To in E.164, the whole Text, and for senders
 // whose provider writes the text itself Code ("" in a notice) and Lang. Validity
-// is how long it is of use.
+// is how long it is of use, and Ref, "" or 32 hexadecimal digits, is for a
+// [SendReporter].
 type Message = sms.Message
 
 // Receipt names an accepted text by the provider's ID of it, which may be empty.

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -17,6 +18,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"github.com/spf13/cobra"
 
+	"github.com/caddymfa/caddymfa/caddymfa/internal/flow"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/login"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/match"
 )
@@ -89,7 +91,50 @@ func lint(app *caddyhttp.App, text []byte) (found []finding) {
 			found = append(found, finding{strings.Trim(strings.Join(s.Listen, " ")+" "+f.where, " ,"), f.what})
 		}
 	}
+	found = append(found, receipts(app, root.Apps.MFA)...)
 	return append(found, literals(root.Apps.MFA)...)
+}
+
+// receipts looks whether reports of providers find a gate. The address is checked
+// here and not when the configuration loads, because another server may stand
+// before this one.
+func receipts(app *caddyhttp.App, mfa any) (found []finding) {
+	root, _ := mfa.(map[string]any)
+	senders, _ := root["senders"].([]any)
+	for i, s := range senders {
+		sender, _ := s.(map[string]any)
+		to, _ := sender["status_callback"].(string)
+		u, err := url.Parse(caddy.NewReplacer().ReplaceKnown(to, ""))
+		if to == "" || err != nil {
+			continue
+		}
+		var write []string
+		served := false
+		for _, h := range gatesOf(app, u.Host) {
+			served = served || h.Mode != modeObserve && u.Path == h.gate.Prefix+flow.ReceiptPath
+			write = append(write, "https://"+u.Host+h.gate.Prefix+flow.ReceiptPath)
+		}
+		if len(write) == 0 {
+			for _, name := range slices.Sorted(maps.Keys(app.Servers)) {
+				for h, hosts := range places(app.Servers[name]) {
+					for _, host := range hosts {
+						if fixed(host) && h.Mode != modeObserve {
+							write = append(write, "https://"+host+h.gate.Prefix+flow.ReceiptPath)
+						}
+					}
+				}
+			}
+			slices.Sort(write)
+		}
+		if !served {
+			what := "status_callback " + u.Redacted() + " leads to no gate of this configuration, so no report would be read"
+			if len(write) > 0 {
+				what += "; write " + strings.Join(slices.Compact(write), " or ")
+			}
+			found = append(found, finding{fmt.Sprintf("sms block %d", i+1), what})
+		}
+	}
+	return found
 }
 
 // configuration is what lint reads of a configuration's text.
@@ -333,7 +378,7 @@ func covers(q match.Request, c login.Config) string {
 }
 
 // secretKeys are the settings of the global option whose values are secrets.
-var secretKeys = []string{"secrets", "secret", "password", "auth_token", "api_key_secret"}
+var secretKeys = []string{"secrets", "secret", "password", "auth_token", "secondary_auth_token", "api_key_secret"}
 
 // literals finds secrets that stand in a configuration itself, written there or
 // put there by {$VAR}: the admin API, caddy adapt and autosave.json show them.

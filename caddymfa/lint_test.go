@@ -38,6 +38,10 @@ const siteOf = "app.example.com {\n%\n}\n"
 func TestAttack_I5_LintFindsWaysRound(t *testing.T) {
 	const gate = "mfa {\npreset wordpress\n}\n"
 	site := func(inside string) string { return globalBlock + strings.Replace(siteOf, "%", inside, 1) }
+	reports := func(to string) string {
+		return strings.Replace(site(gate+"reverse_proxy 127.0.0.1:1"), "sms console", "sms twilio {\naccount_sid AC0123456789abcdef0123456789abcdef\nauth_token {env.TWILIO}\nfrom +447700900000\nstatus_callback "+to+"\n}", 1)
+	}
+	t.Setenv("TWILIO", "0123456789abcdef0123456789abcdef")
 	for name, tc := range map[string]struct{ in, want string }{
 		"nothing":                     {site(gate + "reverse_proxy 127.0.0.1:1"), ""},
 		"behind the gate":             {site("respond /x hello\nhandle_path /api/* {\nreverse_proxy 10.0.0.1:80\n}\nfile_server /s/*\n" + gate), ""},
@@ -59,6 +63,9 @@ func TestAttack_I5_LintFindsWaysRound(t *testing.T) {
 		"a header is believed":        {site("mfa {\nfirst_factor {http.request.header.Remote-User}\n}\nreverse_proxy 127.0.0.1:1"), "a client names itself"},
 		"self without identity":       {site("mfa {\nlogin {\npath /l\nuser answer_cookie u\nsuccess cookie s\n}\nenroll self\n}\nreverse_proxy 127.0.0.1:1"), "no login asks the application"},
 		"no second factor for anyone": {site("mfa {\npreset wordpress\npolicy off\n}\nreverse_proxy 127.0.0.1:1"), "asks nobody"},
+		"reports to a gate":           {reports("https://app.example.com/mfa/receipts"), ""},
+		"reports to another path":     {reports("https://app.example.com/sms"), "write https://app.example.com/mfa/receipts"},
+		"reports to nobody":           {reports("https://sms.example.com/mfa/receipts"), "leads to no gate of this configuration, so no report would be read; write https://app.example.com/mfa/receipts"},
 		"any host without a name":     {globalBlock + ":8443 {\n" + gate + "reverse_proxy 127.0.0.1:1\n}\n", "app is missing"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -84,6 +91,7 @@ func TestExplainAndPresetsFromTheCommandLine(t *testing.T) {
 		{[]string{"--url", "https://app.example.com/x", "--header", "Accept: application/json"}, "401 (not a navigation"},
 		{[]string{"--url", "https://app.example.com/xmlrpc.php"}, "403 at every level"},
 		{[]string{"--url", "https://other.example.com/"}, "no gate stands on other.example.com"},
+		{[]string{"--url", "https://app.example.com/mfa/receipts", "--data", "a=b"}, "404: no sms block has a status_callback"},
 		{[]string{"--url", "/wp-admin/"}, "write a whole address"},
 		{[]string{"--url", "https://app.example.com/", "--header", "x"}, "write name: value"},
 	} {

@@ -75,8 +75,15 @@ func level(e event.Event) zapcore.Level {
 	switch e.Name {
 	case event.StoreFailed, event.LimitAlarm:
 		return zapcore.ErrorLevel
-	case event.Trap, event.Locked, event.Operated, event.Feedback:
+	case event.Trap, event.Locked, event.Operated, event.Feedback, event.SentAgain:
 		return zapcore.WarnLevel
+	case event.Receipt:
+		switch e.Reason {
+		case event.Forged, event.Ambiguous, event.TooLarge, event.Blocked, event.Suspected:
+			return zapcore.WarnLevel
+		case event.Sent, event.Delivered, event.Known:
+			return zapcore.DebugLevel
+		}
 	case event.Refused:
 		switch e.Reason {
 		case event.Anonymous, event.Pending, event.UnknownHandle:

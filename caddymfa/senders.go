@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
@@ -30,7 +31,11 @@ func init() {
 type TwilioSender struct {
 	AccountSID string `json:"account_sid"`
 	// AuthToken also checks status callbacks. Not needed with an API key.
-	AuthToken    string `json:"auth_token,omitempty"`
+	AuthToken string `json:"auth_token,omitempty"`
+	// SecondaryAuthToken is believed in status callbacks as well, while the token
+	// is changed.
+	SecondaryAuthToken string `json:"secondary_auth_token,omitempty"`
+
 	APIKeySID    string `json:"api_key_sid,omitempty"`
 	APIKeySecret string `json:"api_key_secret,omitempty"`
 	// From is a number, short code or name; or MessagingService a service's SID.
@@ -38,7 +43,8 @@ type TwilioSender struct {
 	MessagingService string `json:"messaging_service,omitempty"`
 	// APIURL. Default https://api.twilio.com.
 	APIURL string `json:"api_url,omitempty"`
-	// StatusCallback is a public address that Twilio reports to.
+	// StatusCallback is the public address of <path>/receipts of a gate, by default
+	// https://<host>/mfa/receipts: Twilio reports there.
 	StatusCallback string `json:"status_callback,omitempty"`
 	// RiskCheck, on or off, is Twilio's SMS pumping protection for these texts.
 	// Default: what the account has.
@@ -47,6 +53,9 @@ type TwilioSender struct {
 	// "obfuscate" no number in full. Both need Message Redaction on the account.
 	ContentRetention string `json:"content_retention,omitempty"`
 	AddressRetention string `json:"address_retention,omitempty"`
+	// ReceiptAfter is how long the report that a text was delivered may take, 5s to
+	// 2m; then the next sender sends it as well. Default: for ever.
+	ReceiptAfter caddy.Duration `json:"receipt_timeout,omitempty"`
 
 	*twilio.Sender `json:"-"`
 	from           string
@@ -59,10 +68,11 @@ func (TwilioSender) CaddyModule() caddy.ModuleInfo {
 
 // Provision resolves placeholders and checks the account's form.
 func (s *TwilioSender) Provision(caddy.Context) error {
-	c := twilio.Config{RiskCheck: s.RiskCheck, ContentRetention: s.ContentRetention, AddressRetention: s.AddressRetention}
+	c := twilio.Config{ReceiptTimeout: time.Duration(s.ReceiptAfter), RiskCheck: s.RiskCheck, ContentRetention: s.ContentRetention, AddressRetention: s.AddressRetention}
 	err := resolveAll("sms twilio", []resolved{
 		{&c.AccountSID, "account_sid", s.AccountSID},
 		{&c.AuthToken, "auth_token", s.AuthToken},
+		{&c.SecondaryToken, "auth_token", s.SecondaryAuthToken},
 		{&c.APIKeySID, "api_key", s.APIKeySID},
 		{&c.APIKeySecret, "api_key", s.APIKeySecret},
 		{&c.From, "from", s.From},
@@ -266,6 +276,12 @@ func senderName(mod any, before []sms.Named) string {
 	return name
 }
 
+// patient reports whether another sender is to send what this one does not confirm.
+func patient(s sms.Named) bool {
+	r, ok := s.Sender.(SendReporter)
+	return ok && r.ReceiptTimeout() > 0
+}
+
 // provisionSenders loads the senders and works out whose numbers get texts.
 func (a *App) provisionSenders(ctx caddy.Context) (*sms.Chain, error) {
 	if len(a.SendersRaw) == 0 {
@@ -288,6 +304,9 @@ func (a *App) provisionSenders(ctx caddy.Context) (*sms.Chain, error) {
 				guess = append(guess, r)
 			}
 		}
+	}
+	if last := senders[len(senders)-1]; patient(last) {
+		return nil, fmt.Errorf("sms %s: receipt_timeout, and no sms block behind it: nobody could send the text that did not arrive; add another sms block after it, or remove receipt_timeout", last.Name)
 	}
 	chain := sms.NewChain(senders...)
 	if chain.CodesOnly() {

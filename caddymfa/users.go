@@ -156,4 +156,7 @@ func show(w io.Writer, u flow.User) {
 	}
 	fmt.Fprintf(w, "user      %s\nuid       %s\nnumber    %s\nlocked    %s\nsessions  %d\ncodes     %s\nbrowsers  %d trusted\n",
 		u.Name, u.UID, number, locked, u.Sessions, codes, u.Devices)
+	if u.Mark != nil {
+		fmt.Fprintf(w, "texts     only when asked for: %s, since %s\n", u.Mark.Why, u.Mark.When.Format("2006-01-02 15:04 UTC"))
+	}
 }

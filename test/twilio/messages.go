@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"regexp"
 	"slices"
+	"strings"
 )
 
 // Message is a text that the stand-in has accepted.
@@ -103,4 +104,26 @@ func (s *Server) page(ctx context.Context, base, to string) ([]Message, error) {
 	}
 	slices.Reverse(list.Messages)
 	return list.Messages, nil
+}
+
+// Report has the stand-in report a text's new status, e.g. delivered, to its
+// status callback, as Twilio does later and by itself. It returns when the
+// callback was answered.
+func (s *Server) Report(sid, status string) {
+	s.tb.Helper()
+	form := url.Values{"MessageSid": {sid}, "Status": {status}}
+	req, err := http.NewRequestWithContext(s.tb.Context(), http.MethodPost, s.list+"/_twilio/simulate/message-status", strings.NewReader(form.Encode()))
+	if err != nil {
+		s.tb.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	req.SetBasicAuth(s.AccountSID, s.AuthToken)
+	res, err := client.Do(req)
+	if err != nil {
+		s.tb.Fatalf("twilio stand-in: %v", err)
+	}
+	_ = res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		s.tb.Fatalf("twilio stand-in: a report of %s is answered %s", status, res.Status)
+	}
 }

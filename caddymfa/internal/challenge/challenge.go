@@ -86,6 +86,9 @@ type State struct {
 	LastSend time.Time `json:"l,omitzero"`
 	// Failed says why the last text was not sent; empty when it was.
 	Failed event.Reason `json:"f,omitempty"`
+	// Marked says why the number gets no text by itself; the person was told, and
+	// may ask for one. Empty for most numbers.
+	Marked event.Reason `json:"q,omitempty"`
 	// Ends caps the life of codes where the application forgets a login quickly;
 	// zero: Total does.
 	Ends time.Time `json:"d,omitzero"`
@@ -153,7 +156,7 @@ func (s State) Send(r Rules, now time.Time) State {
 // SetNumber points an enrolment to a number. The code for another number is dead.
 func (s State) SetNumber(number string) State {
 	if s.Number != number {
-		s.Code, s.CodeExpires = "", time.Time{}
+		s.Code, s.CodeExpires, s.Marked = "", time.Time{}, ""
 	}
 	s.Number = number
 	return s

@@ -35,7 +35,10 @@ type Flow struct {
 	Limits    *limit.Counter
 	Directory Directory // nil when none is configured
 	SMS       sms.Sender
-	Texts     *sms.Templates
+	// Receipts are the senders of SMS, where any of them is a [sms.Reporter]; else nil,
+	// and nothing of numbers and texts is asked for or kept.
+	Receipts *sms.Chain
+	Texts    *sms.Templates
 	// Named are further texts, chosen by name.
 	Named  map[string]*sms.Templates
 	Phones phone.Policy
@@ -44,6 +47,7 @@ type Flow struct {
 
 	attempts, tokens, refs, basics *keyring.Key
 	confirming                     chan struct{} // as many as providers are being told something
+	overdue                        *overdue
 }
 
 // Directory finds a user's number. The name is compared folded.
@@ -52,10 +56,11 @@ type Directory interface {
 	Number(ctx context.Context, user string) (string, error)
 }
 
-// Open derives the flow's own keys.
+// Open derives the flow's own keys. Close ends what it does besides.
 func (f *Flow) Open(ring *keyring.Ring) {
 	f.attempts, f.tokens, f.refs, f.basics = ring.Key("request"), ring.Key("token"), ring.Key("ref"), ring.Key("basic")
 	f.confirming = make(chan struct{}, maxConfirming)
+	f.overdue = newOverdue(f.sendAgain)
 	f.Limits.Alarm = func(ctx context.Context, a limit.Alarm) {
 		f.Events(ctx, event.Event{Name: event.LimitAlarm, Reason: a.Reason, Detail: strings.TrimSpace(fmt.Sprintf("%d %% %s", a.Percent, a.Of))})
 	}

@@ -34,6 +34,8 @@ type Outcome struct {
 	Until time.Time `json:"u,omitzero"`
 	// Device is the next value of a trusted browser's cookie, "" for no change.
 	Device string `json:"d,omitempty"`
+	// Text is the provider's id of the text that was sent now, "" for none.
+	Text string `json:"t,omitempty"`
 	// Session is the new session, nil when there is none: then the client's
 	// handle is taken away.
 	Session *session.Session `json:"-"`

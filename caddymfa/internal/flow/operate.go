@@ -1,6 +1,7 @@
 package flow
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -35,6 +36,9 @@ type User struct {
 	Number     string    `json:"number,omitempty"`
 	VerifiedAt time.Time `json:"verified_at,omitzero"`
 	SetBy      string    `json:"set_by,omitempty"`
+	// Mark says why the number, also a directory's, gets no text by itself; nil for
+	// most.
+	Mark *limit.Mark `json:"number_mark,omitempty"`
 	// Codes is how many recovery codes are left, -1 when none were ever made.
 	Codes    int       `json:"recovery_codes"`
 	Devices  int       `json:"trusted_devices"`
@@ -142,6 +146,14 @@ func (f *Flow) Show(ctx context.Context, o Operator) (User, error) {
 	}
 	if n, err := phone.Parse(a.Number, ""); err == nil {
 		out.Number = n.Masked()
+	}
+	if number := cmp.Or(a.Number, a.Directory); number != "" {
+		m, err := f.Limits.Marked(ctx, number)
+		if err != nil {
+			return User{}, err
+		} else if m.Why != "" {
+			out.Mark = &m
+		}
 	}
 	return out, nil
 }

@@ -1,8 +1,10 @@
 package flow
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/caddymfa/caddymfa/caddymfa/internal/challenge"
@@ -22,6 +24,8 @@ type Sending struct {
 	Reason event.Reason
 	// After is how long to wait before another wish, where that helps.
 	After time.Duration
+	// Receipt names the text at its provider, where Reason is Sent.
+	Receipt sms.Receipt
 }
 
 // Resend sends the code of a pending session again, or a new one when it has
@@ -29,7 +33,7 @@ type Sending struct {
 func (f *Flow) Resend(ctx context.Context, g *Gate, c *Call) (*session.Session, Sending, error) {
 	ctx, cancel := detached(ctx, sendTime+5*time.Second)
 	defer cancel()
-	return f.send(ctx, g, c, c.Session, challengeOf)
+	return f.send(ctx, g, c, c.Session, asked, challengeOf)
 }
 
 // SetNumber takes the number of a user who has none yet and sends the code
@@ -54,7 +58,7 @@ func (f *Flow) SetNumber(ctx context.Context, g *Gate, c *Call, input string) (*
 		f.emit(ctx, g, c.Session, event.Event{Name: event.Send, Reason: reason})
 		return c.Session, Sending{Reason: reason}, nil
 	}
-	return f.send(ctx, g, c, c.Session, func(r session.Record) (challenge.State, error) {
+	return f.send(ctx, g, c, c.Session, unasked, func(r session.Record) (challenge.State, error) {
 		st, err := challengeOf(r)
 		return st.SetNumber(n.E164()), err
 	})
@@ -86,11 +90,20 @@ func (f *Flow) region() string {
 	return ""
 }
 
+// wish says whether a person wants this very text. A number that is marked gets
+// only those, and those of a person who was told.
+type wish bool
+
+const (
+	asked   wish = true
+	unasked wish = false
+)
+
 // send writes and counts a text, then hands it over: a crash in between costs a
 // text, never a limit. next gives the challenge whose code is wanted, from the
 // newest record; an error of it that is one of the flow's refusals becomes the
 // reason.
-func (f *Flow) send(ctx context.Context, g *Gate, c *Call, s *session.Session, next func(session.Record) (challenge.State, error)) (*session.Session, Sending, error) {
+func (f *Flow) send(ctx context.Context, g *Gate, c *Call, s *session.Session, w wish, next func(session.Record) (challenge.State, error)) (*session.Session, Sending, error) {
 	now, err := f.Store.Now(ctx)
 	if err != nil {
 		return nil, Sending{}, err
@@ -111,7 +124,7 @@ func (f *Flow) send(ctx context.Context, g *Gate, c *Call, s *session.Session, n
 	} else if err != nil {
 		return nil, Sending{}, err
 	}
-	d := f.draft(g, c, s.User, st.Number)
+	d := f.draft(g, c, s.User, st, w)
 	var soon *Sending
 	sent, err := f.Sessions.Update(ctx, &g.Gate, s, func(r session.Record) (session.Record, error) {
 		was, err := next(r)
@@ -130,7 +143,7 @@ func (f *Flow) send(ctx context.Context, g *Gate, c *Call, s *session.Session, n
 		if c.Template != "" {
 			was.Template = c.Template
 		}
-		st = was.Send(f.Codes, now)
+		d.before, st = was, was.Send(f.Codes, now)
 		r.Challenge = encode(st)
 		return r, nil
 	}, d.counts()...)
@@ -158,23 +171,34 @@ type draft struct {
 	// the list.
 	bad    error
 	taking *limit.Taking // nil where nothing is to be counted
+	// mark looks for the number's mark, where one would keep the text; nil elsewhere.
+	mark *store.Op
+	// before is the challenge without this text.
+	before  challenge.State
+	network string // the client's
 }
 
-func (f *Flow) draft(g *Gate, c *Call, user, number string) draft {
-	d := draft{number: number}
-	if d.to, d.bad = phone.Parse(number, ""); d.bad == nil {
+func (f *Flow) draft(g *Gate, c *Call, user string, before challenge.State, w wish) draft {
+	d := draft{number: before.Number, before: before, network: c.network()}
+	if d.to, d.bad = phone.Parse(d.number, ""); d.bad == nil {
 		d.bad = f.Phones.Check(d.to)
 	}
 	if d.bad == nil {
-		d.taking = f.Limits.Prepare(f.text(g, user, d.to, c.network()))
+		d.taking = f.Limits.Prepare(f.text(g, user, d.to, d.network))
+		if f.Receipts != nil && w == unasked && before.Marked == "" {
+			d.mark = f.Limits.MarkOp(d.to.E164())
+		}
 	}
 	return d
 }
 
-// counts are the calls that count the text.
+// counts are the calls that count the text, and look whether it may go.
 func (d draft) counts() []*store.Op {
-	if d.taking == nil {
+	switch {
+	case d.taking == nil:
 		return nil
+	case d.mark != nil:
+		return append(slices.Clone(d.taking.Ops), d.mark)
 	}
 	return d.taking.Ops
 }
@@ -187,19 +211,31 @@ func (d draft) undo(ctx context.Context) {
 }
 
 // deliver hands over the text of a challenge that is written and counted, and
-// notes when that fails.
+// notes when that fails. The text to a marked number is taken back.
 func (f *Flow) deliver(ctx context.Context, g *Gate, s *session.Session, st challenge.State, d draft) (*session.Session, Sending, error) {
-	result := f.hand(ctx, g, s, st, d)
-	if result.Reason == event.Sent {
+	mark, err := limit.MarkOf(d.mark)
+	if err != nil {
+		d.undo(ctx)
+		return nil, Sending{}, err
+	}
+	var result Sending
+	if mark.Why != "" {
+		d.undo(ctx)
+		result.Reason = mark.Why
+		f.emit(ctx, g, s, event.Event{Name: event.Send, Reason: mark.Why, Detail: d.to.Masked()})
+	} else if result = f.hand(ctx, g, s, st, d); result.Reason == event.Sent {
 		return s, result, nil
 	}
-	s, err := f.Sessions.Update(ctx, &g.Gate, s, func(r session.Record) (session.Record, error) {
+	s, err = f.Sessions.Update(ctx, &g.Gate, s, func(r session.Record) (session.Record, error) {
 		cur, err := challengeOf(r)
 		if err != nil {
 			return r, err
 		}
 		if cur.ID == st.ID && cur.Sends == st.Sends {
-			cur.Failed = result.Reason
+			if cur.Failed = result.Reason; mark.Why != "" {
+				cur = d.before
+				cur.Marked = mark.Why
+			}
 			r.Challenge = encode(cur)
 		}
 		return r, nil
@@ -229,27 +265,54 @@ func (f *Flow) hand(ctx context.Context, g *Gate, s *session.Session, st challen
 	}
 	ctx, cancel := context.WithTimeout(ctx, sendTime)
 	defer cancel()
+	m := f.message(g, st, n)
+	if f.Listening() {
+		m.Ref = f.textRef(st, 0)
+	}
+	receipt, err := f.SMS.Send(ctx, m)
+	if err == nil {
+		f.emit(ctx, g, s, event.Event{Name: event.Send, Reason: event.Sent, Detail: n.Masked() + " by " + receipt.Provider})
+		f.await(g, s, st, d.network, m.Ref, receipt)
+		return Sending{Reason: event.Sent, Receipt: receipt}
+	}
+	result := Sending{Reason: event.GatewayDown}
+	if se, ok := errors.AsType[*sms.Error](err); ok {
+		if se.Kind == sms.Refused {
+			result.Reason = cmp.Or(event.Reason(se.Why), event.NumberRefused)
+		}
+		if !se.Sent {
+			d.undo(ctx)
+		}
+		if f.Receipts != nil && se.Kind == sms.Refused && se.Why.AboutNumber() {
+			if err := f.Limits.Mark(context.WithoutCancel(ctx), n.E164(), result.Reason); err != nil {
+				f.emit(ctx, g, s, event.Event{Name: event.StoreFailed, Reason: event.StoreDown, Err: err})
+			}
+		}
+	}
+	f.emit(ctx, g, s, event.Event{Name: event.Send, Reason: result.Reason, Detail: n.Masked(), Err: err})
+	return result
+}
+
+// message is the text of a challenge's code.
+func (f *Flow) message(g *Gate, st challenge.State, n phone.Number) sms.Message {
 	texts := f.texts(st.Template)
 	lang := texts.Match(st.Lang)
 	text := texts.Render(lang, sms.Vars{
 		Code: st.Code, App: g.App, Minutes: int(st.Life(f.Codes) / time.Minute), Host: g.Origin,
 	})
-	receipt, err := f.SMS.Send(ctx, sms.Message{To: n.E164(), Text: text, Code: st.Code, Lang: lang, Validity: st.Life(f.Codes), Repeatable: true})
-	if err == nil {
-		f.emit(ctx, g, s, event.Event{Name: event.Send, Reason: event.Sent, Detail: n.Masked() + " by " + receipt.Provider})
-		return Sending{Reason: event.Sent}
+	return sms.Message{To: n.E164(), Text: text, Code: st.Code, Lang: lang, Validity: st.Life(f.Codes), Repeatable: true}
+}
+
+// await waits for the receipt of a text, where another provider is to send it
+// when there is none.
+func (f *Flow) await(g *Gate, s *session.Session, st challenge.State, network, ref string, by sms.Receipt) {
+	if !f.Listening() {
+		return
 	}
-	result := Sending{Reason: event.GatewayDown}
-	if se, ok := errors.AsType[*sms.Error](err); ok {
-		if se.Kind == sms.Refused {
-			result.Reason = event.NumberRefused
-		}
-		if !se.Sent {
-			d.undo(ctx)
-		}
+	if after := f.Receipts.Patience(by); after > 0 {
+		only := &session.Session{ID: s.ID, Record: session.Record{User: s.User}}
+		f.overdue.await(&unconfirmed{ref: ref, g: g, s: only, id: st.ID, sends: st.Sends, network: network, by: by}, after)
 	}
-	f.emit(ctx, g, s, event.Event{Name: event.Send, Reason: result.Reason, Detail: n.Masked(), Err: err})
-	return result
 }
 
 func (f *Flow) text(g *Gate, user string, n phone.Number, network string) limit.Text {

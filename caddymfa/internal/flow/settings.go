@@ -103,9 +103,9 @@ func (f *Flow) sendFor(ctx context.Context, g *Gate, c *Call, what challenge.Pur
 	if err != nil {
 		return nil, Sending{}, err
 	}
-	return f.send(ctx, g, c, c.Session, func(r session.Record) (challenge.State, error) {
+	return f.send(ctx, g, c, c.Session, unasked, func(r session.Record) (challenge.State, error) {
 		st, err := challengeOf(r)
-		if err == nil && st.For == what && st.Number == number && now.Before(st.LastSend.Add(challenge.Total)) {
+		if err == nil && st.For == what && st.Number == number && (st.Sends == 0 || now.Before(st.LastSend.Add(challenge.Total))) {
 			return st, nil
 		} else if err != nil && !errors.Is(err, session.ErrGone) {
 			return st, err

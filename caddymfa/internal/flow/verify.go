@@ -231,14 +231,14 @@ func (f *Flow) accept(ctx context.Context, g *Gate, c *Call, st challenge.State,
 }
 
 // answered gives back the count of the texts that a right code has answered, and
-// lets the provider know.
+// lets the provider know. The number gets texts, whatever was said of it.
 func (f *Flow) answered(ctx context.Context, g *Gate, c *Call, st challenge.State) error {
 	n, err := phone.Parse(st.Number, "")
 	if err != nil || st.Sends == 0 {
 		return nil //nolint:nilerr // no text was sent
 	}
 	f.confirm(g, c.Session, n.E164()) //nolint:contextcheck // it outlives the request
-	return f.Limits.Answered(ctx, f.text(g, c.Session.User, n, c.network()), st.Sends)
+	return f.Limits.Answered(ctx, f.text(g, c.Session.User, n, c.network()), st.Sends, f.Receipts != nil)
 }
 
 // Delivery gives a withheld page out at the address of its login, once.

@@ -120,8 +120,8 @@ func (f *Flow) withhold(ctx context.Context, g *Gate, c *Call, a accepted) (Outc
 	// challenge; the text waits for a button.
 	var d draft
 	if number != "" && a.reply != nil {
+		d = f.draft(g, c, a.user, ch, unasked)
 		ch = ch.Send(f.Codes, now)
-		d = f.draft(g, c, a.user, number)
 	}
 	s, err := f.Sessions.Create(ctx, &g.Gate, session.Record{
 		Level: session.Pending, Jar: a.jar, User: a.user, Epoch: acc.Epoch, Basic: a.basic,
@@ -132,13 +132,14 @@ func (f *Flow) withhold(ctx context.Context, g *Gate, c *Call, a accepted) (Outc
 		return Outcome{}, err
 	}
 	f.emit(ctx, g, s, event.Event{Name: event.Challenge, Reason: event.OK, Rule: a.ruleName()})
+	var sending Sending
 	if ch.Sends > 0 {
 		// The challenge is durable and the text is counted; only now it goes out.
-		if s, _, err = f.deliver(ctx, g, s, ch, d); err != nil {
+		if s, sending, err = f.deliver(ctx, g, s, ch, d); err != nil {
 			return Outcome{}, err
 		}
 	}
-	return Outcome{Reason: event.Pending, Session: s}, nil
+	return Outcome{Reason: event.Pending, Session: s, Text: sending.Receipt.ID}, nil
 }
 
 // letIn opens a verified session without a second factor, where the policy says so.

@@ -49,7 +49,17 @@ func (g *Gate) Explain(r *http.Request, in Input) []Step {
 			prefix = g.APIPrefix + ", the API's"
 		}
 		say("own route", "yes: below %s", prefix)
-		say("outcome", "answered by the gate itself; the application does not see it")
+		reports := strings.HasSuffix(in.URL.Path, flow.ReceiptPath)
+		switch {
+		case reports && !g.Flow.Listening():
+			say("outcome", "404: no sms block has a status_callback")
+		case reports && r.Method != http.MethodPost:
+			say("outcome", "405: providers of texts post their reports here")
+		case reports:
+			say("outcome", "a provider's report on a text: answered by the gate itself, 403 without the provider's signature for status_callback")
+		default:
+			say("outcome", "answered by the gate itself; the application does not see it")
+		}
 		return steps
 	}
 	say("own route", "no: not below %s", g.Prefix)

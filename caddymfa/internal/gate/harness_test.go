@@ -61,6 +61,7 @@ type faulty struct {
 	mu      sync.Mutex
 	written strings.Builder
 	put     map[string]store.Options // of the last record of every key
+	read    []string                 // keys
 }
 
 // dump is everything that was ever written, keys and values.
@@ -68,6 +69,30 @@ func (f *faulty) dump() string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.written.String()
+}
+
+// wrote and asked report whether a key that begins like this was written or read.
+func (f *faulty) wrote(prefix string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for k := range f.put {
+		if strings.HasPrefix(k, prefix) {
+			return true
+		}
+	}
+	return false
+}
+
+func (f *faulty) asked(prefix string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.ContainsFunc(f.read, func(k string) bool { return strings.HasPrefix(k, prefix) })
+}
+
+func (f *faulty) puts() map[string]store.Options {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return maps.Clone(f.put)
 }
 
 func (f *faulty) note(what ...string) {
@@ -97,7 +122,14 @@ func (f *faulty) Get(ctx context.Context, k string) (store.Record, error) {
 	if err := f.err(); err != nil {
 		return store.Record{}, err
 	}
+	f.got(k)
 	return f.Store.Get(ctx, k)
+}
+
+func (f *faulty) got(k string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.read = append(f.read, k)
 }
 
 func (f *faulty) Put(ctx context.Context, k string, b []byte, v uint64, o store.Options) (uint64, error) {
@@ -139,7 +171,9 @@ func (f *faulty) Batch(ctx context.Context, ops ...*store.Op) {
 		if o.Err = f.fails(); o.Err != nil {
 			continue
 		}
-		if o.Call != store.Get {
+		if o.Call == store.Get {
+			f.got(o.Key)
+		} else {
 			f.note(o.Key, string(o.Value))
 		}
 		if o.Call == store.Put {
@@ -488,6 +522,7 @@ func (w *world) node(ring *keyring.Ring, cfg []config) {
 		Phones: phone.Policy{Countries: []string{"GB"}}, Codes: codes, Events: w.events.add,
 	}
 	f.Open(ring)
+	t.Cleanup(f.Close)
 	rule := login.Config{
 		Name: "form", Paths: []string{"/login", "/api/login"}, User: &login.User{Source: login.Form, Name: "user"},
 		Password: &login.Field{Source: login.Form, Name: "password"},

@@ -1,6 +1,7 @@
 package gate
 
 import (
+	"cmp"
 	"errors"
 	"net/http"
 	"net/url"
@@ -18,6 +19,9 @@ import (
 func (g *Gate) portal(v *visit) event.Reason {
 	g.announce(v)
 	v.call.ClientIP = v.in.Server.ClientIP()
+	if strings.HasSuffix(v.in.URL.Path, flow.ReceiptPath) {
+		v.in.Server.NoLog() // the address names a text
+	}
 	if v.handleless {
 		// Our pages are for who has the handle: a token may be in more hands, and
 		// must not become one.
@@ -76,7 +80,7 @@ func (g *Gate) outcome(v *visit, out flow.Outcome, err error) (event.Reason, err
 	case out.Reason == event.Pending:
 		v.call.Session, v.call.State = out.Session, session.Live
 		h.Set(page.Mark, page.Challenged)
-		return g.challenge(v), nil
+		return g.challenge(v, out.Text), nil
 	}
 	var left time.Duration
 	if !out.Until.IsZero() {
@@ -95,13 +99,14 @@ func (g *Gate) owed(v *visit) event.Reason {
 	case v.call.Navigation:
 		g.seeOther(v, g.Prefix)
 	default:
-		return g.challenge(v)
+		return g.challenge(v, "")
 	}
 	return event.Pending
 }
 
-// challenge answers a program that the second factor is owed.
-func (g *Gate) challenge(v *visit) event.Reason {
+// challenge answers a program that the second factor is owed. text is the
+// provider's id of a text that was sent now.
+func (g *Gate) challenge(v *visit, text string) event.Reason {
 	st, err := g.Flow.Challenge(v.call.Session)
 	if err != nil {
 		full, loadErr := g.Flow.Sessions.Reload(v.r.Context(), &v.site.Gate, v.call.Session)
@@ -115,7 +120,7 @@ func (g *Gate) challenge(v *visit) event.Reason {
 	}
 	page.WriteChallenge(v.w, g.ChallengeStatus, page.Challenge{
 		Token: g.Flow.Token(v.site, v.call.Session), Expires: v.call.Session.ExpiresAt,
-		Number: st.Number, Verified: !st.Enrol, Sent: st.Sends > 0 && st.Failed == "", ID: st.ID, Base: g.Prefix, Invite: v.site.Uninvited(st),
+		Number: st.Number, Verified: !st.Enrol, Sent: st.Sends > 0 && st.Failed == "", ID: cmp.Or(text, st.ID), Base: g.Prefix, Invite: v.site.Uninvited(st),
 	})
 	return event.Pending
 }

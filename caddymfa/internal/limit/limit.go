@@ -5,6 +5,7 @@ package limit
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"strconv"
@@ -290,16 +291,26 @@ func (c *Counter) take(ctx context.Context, counts []count) (*Taking, error) {
 	return k, k.Settle(ctx)
 }
 
-// Answered says that n texts were answered by a right code.
-func (c *Counter) Answered(ctx context.Context, t Text, n int) error {
+// Answered says that n texts were answered by a right code. unmark: the number
+// may be marked, and is not any more.
+func (c *Counter) Answered(ctx context.Context, t Text, n int, unmark bool) error {
 	ops := []*store.Op{store.AddOp(c.key("answered", t.Country), int64(n), c.limits.Conversion.Window)}
 	for _, k := range c.unanswered(t) {
 		ops = append(ops, store.AddOp(k.key, -int64(n), k.rate.Window))
 	}
+	mark := c.MarkOp(t.Number)
+	if unmark {
+		ops = append(ops, mark)
+	}
 	c.store.Batch(ctx, ops...)
 	for _, o := range ops {
-		if o.Err != nil {
+		if o.Err != nil && !errors.Is(o.Err, store.ErrNotFound) {
 			return fmt.Errorf("limit: %w", o.Err)
+		}
+	}
+	if mark.Err == nil {
+		if err := c.store.Delete(ctx, mark.Key); err != nil {
+			return fmt.Errorf("limit: %w", err)
 		}
 	}
 	return nil
@@ -309,7 +320,7 @@ func (c *Counter) Answered(ctx context.Context, t Text, n int) error {
 func (c *Counter) Forget(ctx context.Context, t Text) error {
 	keys := []string{c.key("user", t.App, t.User), c.key("user-all", t.App, t.User)}
 	if t.Number != "" {
-		keys = append(keys, c.key("number", t.Number), c.key("number-all", t.Number))
+		keys = append(keys, c.key("number", t.Number), c.key("number-all", t.Number), c.markKey(t.Number))
 	}
 	for _, k := range keys {
 		if err := c.store.Delete(ctx, k); err != nil {

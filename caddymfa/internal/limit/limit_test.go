@@ -139,7 +139,7 @@ func TestRightCodeGivesTheUnansweredBackAndNotTheTotal(t *testing.T) {
 		alice.Prefix = fmt.Sprint(sent) // neither is what is tested here
 		if refused(t, c, alice) == "" {
 			sent++
-			if err := c.Answered(t.Context(), alice, 1); err != nil {
+			if err := c.Answered(t.Context(), alice, 1, false); err != nil {
 				t.Fatal(err)
 			}
 		}

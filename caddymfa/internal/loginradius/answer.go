@@ -2,6 +2,7 @@ package loginradius
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/rand"
 	"encoding/json"
 	"fmt"
@@ -99,8 +100,9 @@ func (a *API) replace(v *visit) *problem {
 	return nil
 }
 
-// challenge is the answer to a login that owes the code.
-func (a *API) challenge(v *visit, s *session.Session) (any, *problem) {
+// challenge is the answer to a login that owes the code. text is the provider's id
+// of a text that was sent now.
+func (a *API) challenge(v *visit, s *session.Session, text string) (any, *problem) {
 	st, err := a.Flow.Challenge(s)
 	if err != nil {
 		return nil, broken(err)
@@ -110,7 +112,7 @@ func (a *API) challenge(v *visit, s *session.Session) (any, *problem) {
 		return nil, broken(err)
 	}
 	return page.Challenge{
-		Token: token, Expires: s.ExpiresAt, Number: st.Number, Verified: !st.Enrol, Sent: st.Sends > 0 && st.Failed == "", ID: st.ID,
+		Token: token, Expires: s.ExpiresAt, Number: st.Number, Verified: !st.Enrol, Sent: st.Sends > 0 && st.Failed == "", ID: cmp.Or(text, st.ID),
 	}.Login(), nil
 }
 
@@ -125,7 +127,7 @@ func (a *API) sent(v *visit, s *session.Session, sending flow.Sending, err error
 		p.after = sending.After
 		return nil, p
 	}
-	return page.Text(newUUID()), nil
+	return page.Text(cmp.Or(sending.Receipt.ID, newUUID())), nil
 }
 
 // newUUID is a random UUID (RFC 9562 5.4): 122 bits.

@@ -55,7 +55,7 @@ func (a *API) signIn(v *visit) (any, *problem) {
 	case out.Reason == event.OK && s != nil && s.Level == session.Verified:
 		return a.loggedIn(v, s)
 	case out.Reason == event.Pending && s != nil:
-		return a.owed(v, s)
+		return a.owed(v, s, out.Text)
 	case out.Reason == event.OK || out.Reason == event.Pending:
 		return nil, refused(event.NoVerdict)
 	case out.Reason == event.LockedOut, out.Reason == event.Disabled:
@@ -66,19 +66,20 @@ func (a *API) signIn(v *visit) (any, *problem) {
 
 // owed answers a login that needs the second factor. Where the first one alone
 // sends no text (HTTP Basic), this call is the wish for it.
-func (a *API) owed(v *visit, s *session.Session) (any, *problem) {
+func (a *API) owed(v *visit, s *session.Session, text string) (any, *problem) {
 	v.c.Session, v.c.State = s, session.Live
 	st, err := a.Flow.Challenge(s)
 	if err != nil {
 		return nil, broken(err)
 	}
-	if st.Number != "" && st.Sends == 0 {
-		if s, _, err = a.Flow.Resend(v.c.R.Context(), v.g, v.c); err != nil {
+	if st.Number != "" && st.Sends == 0 && st.Marked == "" {
+		s, sending, err := a.Flow.Resend(v.c.R.Context(), v.g, v.c)
+		if err != nil {
 			return nil, broken(err)
 		}
-		v.c.Session = s
+		v.c.Session, text = s, sending.Receipt.ID
 	}
-	return a.challenge(v, v.c.Session)
+	return a.challenge(v, v.c.Session, text)
 }
 
 const (

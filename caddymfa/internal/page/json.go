@@ -6,6 +6,9 @@ import (
 	"net/http"
 	"strconv"
 	"time"
+
+	"github.com/caddymfa/caddymfa/caddymfa/internal/event"
+	"github.com/caddymfa/caddymfa/caddymfa/internal/sms"
 )
 
 // Challenge is what a program learns when the second factor is owed.
@@ -53,6 +56,18 @@ type Status struct {
 	// Location is where a browser should go next.
 	Location string `json:"location,omitempty"`
 	ExpireIn string `json:"expire_in,omitempty"`
+	// Text is what became of the newest text; nil where nobody would say.
+	Text *Delivery `json:"text,omitempty"`
+}
+
+// Delivery is what became of a text, as far as its provider has said.
+type Delivery struct {
+	// State is sent, delivered or failed.
+	State sms.State `json:"state"`
+	// Reason is the class of a failure.
+	Reason event.Reason `json:"reason,omitempty"`
+	// Message says it to a person; empty while there is nothing to say.
+	Message string `json:"message,omitempty"`
 }
 
 // Time is LoginRadius' form of a time.

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/net/html"
 
 	"github.com/caddymfa/caddymfa/caddymfa/internal/event"
+	"github.com/caddymfa/caddymfa/caddymfa/internal/sms"
 )
 
 // reasons are all of them: a page must have something to say about each.
@@ -180,6 +181,12 @@ func TestEveryPageInEveryLanguage(t *testing.T) {
 					for i, resend := range []bool{true, false, true, false} {
 						v := view(kind)
 						v.Reason, v.Resend, v.Change = reason, resend, resend
+						v.Delivery, v.Watch = []*Delivery{nil, {State: sms.Sent}, {State: sms.Delivered}, {State: sms.Failed, Reason: event.PhoneOff}}[i], i == 1
+						if v.Delivery != nil {
+							r := httptest.NewRequest(http.MethodGet, "/mfa", nil)
+							r.Header.Set("Accept-Language", lang)
+							p.Say(r, v.Delivery)
+						}
 						if i > 1 {
 							v.Step, v.For = []string{StepConfirm, StepNumber}[i-2], "codes"
 						}
@@ -211,7 +218,7 @@ func TestEveryPageInEveryLanguage(t *testing.T) {
 								t.Errorf("form %s without token", attr(f, "action"))
 							}
 						}
-						errorPage := reason != "" && slices.Contains([]Kind{Code, Number, Invitation, Recovery, Confirm}, kind)
+						errorPage := reason != "" && slices.Contains([]Kind{Code, Number, Invitation, Recovery, Confirm, Ask}, kind)
 						if strings.HasPrefix(title, p.texts[lang]["error"]+" ") != errorPage {
 							t.Errorf("title %q", title)
 						}

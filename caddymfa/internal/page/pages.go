@@ -2,6 +2,7 @@ package page
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"embed"
 	"encoding/hex"
@@ -19,6 +20,7 @@ import (
 	"golang.org/x/text/language/display"
 
 	"github.com/caddymfa/caddymfa/caddymfa/internal/event"
+	"github.com/caddymfa/caddymfa/caddymfa/internal/sms"
 )
 
 //go:embed templates/*.html
@@ -216,6 +218,7 @@ func (c content) Another() string { return another[c.Reason] }
 var typos = map[event.Reason]bool{
 	event.WrongCode: true, event.MalformedCode: true, event.ExpiredCode: true,
 	event.BadNumber: true, event.BadCountry: true, event.BadNumberType: true, event.NumberRefused: true,
+	event.NumberDead: true, event.NoMobile: true, event.OptedOut: true,
 	event.WrongRecovery: true, event.WrongInvite: true, event.NumberKnown: true,
 }
 
@@ -237,16 +240,43 @@ var another = map[event.Reason]string{
 	event.NoUser:          beginAgain,
 }
 
-func (p *Pages) content(r *http.Request, v View) content {
-	lang := "en"
+func (p *Pages) lang(r *http.Request) string {
 	if tags, _, err := language.ParseAcceptLanguage(r.Header.Get("Accept-Language")); err == nil && len(tags) > 0 {
 		_, i, _ := p.matcher.Match(tags...)
-		lang = p.langs[i]
+		return p.langs[i]
 	}
+	return "en"
+}
+
+// Say puts what a provider has said of a text into words.
+func (p *Pages) Say(r *http.Request, d *Delivery) {
+	text := p.texts[p.lang(r)]
+	switch d.State {
+	case sms.Delivered:
+		d.Message = text["code.delivered"]
+	case sms.Failed:
+		d.Message = cmp.Or(text[problemKey(d.Reason)], text["problem.undelivered"])
+	case sms.Sent: // the page has said so
+	}
+}
+
+// problemKey is the text of a reason. Nobody is told that he looks like a fraud.
+func problemKey(reason event.Reason) string {
+	if reason == event.Suspected {
+		reason = event.Blocked
+	}
+	return "problem." + string(reason)
+}
+
+func (p *Pages) content(r *http.Request, v View) content {
+	lang := p.lang(r)
 	c := content{View: v, Lang: lang, text: p.texts[lang]}
 	until := c.count("minute", max(1, int(math.Ceil(v.Until.Minutes()))))
 	say := func(prefix string, reason event.Reason) string {
 		key := prefix + string(reason)
+		if prefix == "problem." {
+			key = problemKey(reason)
+		}
 		if reason == event.LockedOut && v.Until == 0 {
 			key += "_later" // it ends by itself, but nobody said when
 		}
@@ -258,7 +288,7 @@ func (p *Pages) content(r *http.Request, v View) content {
 	switch v.Kind {
 	case Message:
 		c.Heading, c.Body = say("title.", v.Reason), say("message.", v.Reason)
-	case Code, Number, Invitation, Recovery, Confirm:
+	case Code, Number, Invitation, Recovery, Confirm, Ask:
 		c.Heading = c.T(c.Page() + ".heading")
 		if own := "settings." + c.Page() + ".heading"; v.Step != "" && c.text[own] != "" {
 			c.Heading = c.T(own)

@@ -69,6 +69,7 @@ var codes = map[event.Reason]int{
 	event.BadToken: 1103, event.UnknownHandle: 1104, event.Anonymous: 906,
 	event.BadNumber: 1096, event.BadCountry: 1043, event.BadNumberType: 1043,
 	event.NumberRefused: 1072, event.GatewayDown: 1072, event.TooSoon: 1179, event.NoMoreSends: 1179,
+	event.NumberDead: 1072, event.NoMobile: 1072, event.OptedOut: 1072, event.Blocked: 1072, event.Suspected: 1072, event.PhoneOff: 1072, event.Undelivered: 1072,
 	event.UserLimit: 1123, event.NumberLimit: 1123, event.ClientLimit: 1123, event.PrefixLimit: 1123, event.Budget: 1123, event.TooManyVisitors: 1123,
 	event.CountryLimit: 1123, event.AppLimit: 1123, event.Unanswered: 1123,
 	event.StoreDown: 950, event.NoAnswer: 950, event.Unreadable: 950, event.NoVerdict: 950, event.NoUser: 950,

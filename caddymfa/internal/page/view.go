@@ -89,6 +89,10 @@ type View struct {
 	Resend bool
 	// Unsent says why the last text did not go out; empty when it did.
 	Unsent event.Reason
+	// Delivery is what became of that text, nil where nobody would say; Watch that
+	// the page's script may ask again.
+	Delivery *Delivery
+	Watch    bool
 	// Sent is true right after another text was sent.
 	Sent bool
 	// Change is true where the number may still be changed (first login).

@@ -4,6 +4,7 @@
 package portal
 
 import (
+	"cmp"
 	"context"
 	"crypto/subtle"
 	"net/http"
@@ -56,6 +57,8 @@ func (p *Portal) Serve(w http.ResponseWriter, g *flow.Gate, c *flow.Call) {
 	}
 	act, ok := routes[route]
 	switch {
+	case "/"+route == flow.ReceiptPath && p.Flow.Listening():
+		p.receipt(v)
 	case !ok:
 		p.fail(v, http.StatusNotFound, event.Denied)
 	case reads && act.get != nil:
@@ -377,7 +380,7 @@ func (p *Portal) sent(v *visit, s *session.Session, sending flow.Sending, err er
 		p.Flow.Sessions.ClearHandle(v.w.Header(), &v.g.Gate, v.c.Secure)
 		p.fail(v, http.StatusUnauthorized, sending.Reason)
 		return
-	case event.NumberKnown, event.BadNumber, event.BadCountry, event.BadNumberType, event.NumberRefused:
+	case event.NumberKnown, event.BadNumber, event.BadCountry, event.BadNumberType, event.NumberRefused, event.NumberDead, event.NoMobile, event.OptedOut, event.Suspected:
 		code = http.StatusBadRequest
 	case event.GatewayDown, event.StoreDown, event.Budget, event.CountryLimit, event.AppLimit, event.Unanswered:
 		code = http.StatusServiceUnavailable
@@ -395,7 +398,7 @@ func (p *Portal) sent(v *visit, s *session.Session, sending flow.Sending, err er
 			return
 		}
 		st, _ := p.Flow.Challenge(s)
-		page.WriteJSON(v.w, http.StatusOK, page.SMS{AccountSid: "caddymfa", Sid: st.ID})
+		page.WriteJSON(v.w, http.StatusOK, page.Text(cmp.Or(sending.Receipt.ID, st.ID)))
 		return
 	}
 	if st, err := p.Flow.Challenge(s); err == nil && sending.Reason == event.Sent && st.Sends == 1 && s.Level == session.Verified {
@@ -464,8 +467,27 @@ func (p *Portal) status(v *visit) {
 		if v.c.Session.Level == session.Pending {
 			out.Location = p.Prefix
 		}
+		if st, err := p.Flow.Challenge(v.c.Session); err == nil {
+			if out.Text, err = p.delivery(v, st); err != nil {
+				p.storeDown(v, err)
+				return
+			}
+		}
 	}
 	page.WriteJSON(v.w, http.StatusOK, out)
+}
+
+// delivery is what became of a challenge's newest text, nil where nobody would say.
+func (p *Portal) delivery(v *visit, st challenge.State) (*page.Delivery, error) {
+	state, reason, err := p.Flow.Text(v.c.R.Context(), st)
+	if state == "" || err != nil {
+		return nil, err
+	}
+	d := &page.Delivery{State: state, Reason: reason}
+	if st.Failed == "" { // else it was never sent, and the page says why
+		p.Pages.Say(v.c.R, d)
+	}
+	return d, nil
 }
 
 // challengeView describes the challenge of a session, and what asks for one
@@ -478,7 +500,7 @@ func (p *Portal) challengeView(v *visit) page.View {
 	if err != nil {
 		return page.View{Kind: page.Message, Reason: event.UnknownHandle}
 	}
-	view := p.codeView(st)
+	view := p.codeView(v, st)
 	view.Change, view.Trust = st.Enrol, v.g.TrustedDevice
 	switch {
 	case v.g.Uninvited(st):
@@ -492,10 +514,18 @@ func (p *Portal) challengeView(v *visit) page.View {
 }
 
 // codeView is the page that asks for the code of a challenge.
-func (p *Portal) codeView(st challenge.State) page.View {
+func (p *Portal) codeView(v *visit, st challenge.State) page.View {
 	view := page.View{
 		Kind: page.Code, Digits: p.Flow.Codes.Length, Minutes: max(1, int(st.Life(p.Flow.Codes)/time.Minute)),
 		Unsent: st.Failed, Regions: p.Regions, Ending: ending(st.Number),
+	}
+	if st.Code == "" {
+		view.Unsent = st.Marked
+	}
+	if view.Unsent == "" {
+		// A page that cannot say where its text is asks for the code all the same.
+		view.Delivery, _ = p.delivery(v, st)
+		view.Watch = v.c.Session.Level == session.Pending // asking again must not keep a verified session alive
 	}
 	view.Wait, view.Resend = st.Wait(p.Flow.Codes, time.Now())
 	return view

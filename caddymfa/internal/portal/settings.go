@@ -118,7 +118,7 @@ func (p *Portal) stepView(v *visit, st challenge.State, none error) page.View {
 	view := page.View{Kind: page.Number, Regions: p.Regions}
 	switch {
 	case none == nil && st.For == purposes[v.step] && time.Now().Before(st.LastSend.Add(challenge.Total)) && !v.c.R.URL.Query().Has("number"):
-		view = p.codeView(st)
+		view = p.codeView(v, st)
 		view.Change = v.step == page.StepNumber
 	case v.step == page.StepConfirm:
 		set, err := p.Flow.Settings(v.c.R.Context(), v.g, v.c.Session)

@@ -56,7 +56,7 @@ func (n Named) Send(ctx context.Context, m Message) (Receipt, error) {
 	r, err := n.Sender.Send(ctx, m)
 	if err != nil {
 		e := *asError(err)
-		e.Provider = n.Name
+		e.Provider, e.Why = n.Name, e.Why.class()
 		return Receipt{}, &e
 	}
 	r.Provider = n.Name

@@ -22,6 +22,10 @@ type Message struct {
 	// Validity is how long the text is of use. A provider that can drop a text
 	// which is still queued after that time should. 0: the provider decides.
 	Validity time.Duration
+	// Ref names the text, 32 hexadecimal digits, "" where nobody wants to know what
+	// becomes of it. It says nothing of the number or the code. A [Reporter] hands
+	// it to its provider and gets it back with every report.
+	Ref string
 	// Repeatable says that a second copy does no harm beyond its price, because
 	// it carries the same code. Only then does a [Chain] ask another provider
 	// after one that may have accepted the text.
@@ -80,6 +84,8 @@ type Error struct {
 	Kind     Kind
 	// Code is the provider's own error code, e.g. 21211, or an HTTP status.
 	Code string
+	// Why is the class of a Refused, where the provider tells one.
+	Why Why
 	// RetryAfter is what the provider asked for; 0 if it did not say.
 	RetryAfter time.Duration
 	// Sent is true when the provider may have accepted the text although no

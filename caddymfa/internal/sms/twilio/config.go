@@ -2,6 +2,7 @@ package twilio
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
 	"net/url"
 	"regexp"
@@ -15,8 +16,9 @@ const DefaultURL = "https://api.twilio.com"
 // Config is an account and a sender.
 type Config struct {
 	// AccountSID is AC and 32 hexadecimal digits. AuthToken is the account's;
-	// it also signs Twilio's status callbacks.
-	AccountSID, AuthToken string
+	// it also signs Twilio's status callbacks. SecondaryToken, the other one while
+	// the account's is changed, is believed in them as well.
+	AccountSID, AuthToken, SecondaryToken string
 	// APIKeySID (SK and 32 hexadecimal digits) and APIKeySecret are used for
 	// sending in place of the token.
 	APIKeySID, APIKeySecret string
@@ -25,7 +27,8 @@ type Config struct {
 	From, MessagingService string
 	// APIURL is DefaultURL when empty. A path in it is put before Twilio's own.
 	APIURL string
-	// StatusCallback is a public address that Twilio reports to; may be empty.
+	// StatusCallback is the public address of <path>/receipts of a gate, to which
+	// Twilio reports; may be empty.
 	StatusCallback string
 	// RiskCheck says whether Twilio's SMS pumping protection judges the texts: on,
 	// off, or "" for what the account has.
@@ -34,6 +37,9 @@ type Config struct {
 	// shall keep no text, or no number in full; "" keeps them. Both need Message
 	// Redaction on the account (twilio.com/docs/messaging/guides/privacy-message-redaction).
 	ContentRetention, AddressRetention string
+	// ReceiptTimeout is how long the report that a text was delivered may take
+	// until another sender is to send it as well: 5 s to 2 min, 0 for ever.
+	ReceiptTimeout time.Duration
 	// Timeout bounds one text, a second try included. Default 5 s.
 	Timeout time.Duration
 }
@@ -53,14 +59,18 @@ var (
 )
 
 // check says what is wrong, and names no value: most of them are secret. It
-// returns the parsed APIURL.
-func (c *Config) check() (*url.URL, error) {
-	for _, check := range []func() error{c.checkAccount, c.checkSender, c.checkCallback, c.checkPrivacy} {
+// returns the parsed APIURL and StatusCallback.
+func (c *Config) check() (base, report *url.URL, err error) {
+	for _, check := range []func() error{c.checkAccount, c.checkSender, c.checkPrivacy} {
 		if err := check(); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
-	return c.apiURL(DefaultURL)
+	if report, err = c.callback(); err != nil {
+		return nil, nil, err
+	}
+	base, err = c.apiURL(DefaultURL)
+	return base, report, err
 }
 
 func (c *Config) checkAccount() error {
@@ -107,7 +117,7 @@ func (c *Config) checkCredentials() error {
 		return errors.New("the secret of api_key has characters other than letters and digits, which no Twilio secret has: copy it again, without quotes and blanks")
 	case c.APIKeySID == "" && c.AuthToken == "":
 		return errors.New("credentials are missing: write api_key (better) or auth_token")
-	case c.AuthToken != "" && !plain.MatchString(c.AuthToken):
+	case c.AuthToken != "" && !plain.MatchString(c.AuthToken), c.SecondaryToken != "" && !plain.MatchString(c.SecondaryToken):
 		return errors.New("auth_token has characters other than letters and digits, which no Twilio token has: copy it again, without quotes and blanks")
 	}
 	return nil
@@ -129,20 +139,34 @@ func (c *Config) checkSender() error {
 	return nil
 }
 
-func (c *Config) checkCallback() error {
+// Bounds of ReceiptTimeout.
+const (
+	minReceipt = 5 * time.Second
+	maxReceipt = 2 * time.Minute
+)
+
+func (c *Config) callback() (*url.URL, error) {
+	if d := c.ReceiptTimeout; d != 0 && (d < minReceipt || d > maxReceipt) {
+		return nil, fmt.Errorf("receipt_timeout %s: %s to %s are possible: a text takes some seconds, and a person does not wait longer", d, minReceipt, maxReceipt)
+	}
 	if c.StatusCallback == "" {
-		return nil
+		if c.ReceiptTimeout != 0 {
+			return nil, errors.New("receipt_timeout without status_callback: no receipt would ever come, and every text would be sent twice; add status_callback https://<host>/mfa/receipts")
+		}
+		return nil, nil
 	}
 	u, err := url.Parse(c.StatusCallback)
 	switch {
 	case err != nil || u.Hostname() == "" || u.Scheme != "https" && u.Scheme != "http":
-		return errors.New("status_callback is no address: write the public one that Twilio can reach, with https://")
+		return nil, errors.New("status_callback is no address: write the public one that Twilio can reach, with https://")
 	case strings.Contains(u.Host, "_"):
-		return errors.New("the host of status_callback has an underscore, which Twilio refuses: use another name")
+		return nil, errors.New("the host of status_callback has an underscore, which Twilio refuses: use another name")
+	case u.Query().Has("ref") || u.Query().Has("bodySHA256"):
+		return nil, errors.New("the query of status_callback names ref or bodySHA256: the gate adds the first, and Twilio the other; leave them out")
 	case c.AuthToken == "":
-		return errors.New("status_callback needs auth_token, also with api_key: Twilio signs its reports with the account's token")
+		return nil, errors.New("status_callback needs auth_token, also with api_key: Twilio signs its reports with the account's token")
 	}
-	return nil
+	return u, nil
 }
 
 func (c *Config) apiURL(own string) (*url.URL, error) {

@@ -3,6 +3,7 @@ package twilio
 import (
 	"strings"
 	"testing"
+	"time"
 )
 
 // Invented, as are all SIDs and tokens in this package's tests.
@@ -59,6 +60,12 @@ func TestConfigSaysWhatIsWrong(t *testing.T) {
 		"address without TLS":     {func(c *Config) { c.APIURL = "http://api.example.com" }, "in clear"},
 		"address with user":       {func(c *Config) { c.APIURL = "https://u:" + testToken + "@api.example.com" }, "api_url has a user"},
 		"callback underscore":     {func(c *Config) { c.StatusCallback = "https://my_host.example.com/" }, "underscore"},
+		"callback with a ref":     {func(c *Config) { c.StatusCallback = "https://sms.example.com/?ref=1" }, "names ref"},
+		"secondary token":         {func(c *Config) { c.SecondaryToken = "a b" }, "auth_token has characters"},
+		"receipts in time":        {func(c *Config) { c.StatusCallback, c.ReceiptTimeout = "https://sms.example.com/", 30*time.Second }, ""},
+		"receipts too soon":       {func(c *Config) { c.StatusCallback, c.ReceiptTimeout = "https://sms.example.com/", time.Second }, "5s to 2m0s"},
+		"receipts too late":       {func(c *Config) { c.StatusCallback, c.ReceiptTimeout = "https://sms.example.com/", time.Hour }, "5s to 2m0s"},
+		"receipts of nobody":      {func(c *Config) { c.ReceiptTimeout = 30 * time.Second }, "without status_callback"},
 		"callback relative":       {func(c *Config) { c.StatusCallback = "/status" }, "status_callback is no address"},
 		"callback without token": {func(c *Config) {
 			c.AuthToken, c.APIKeySID, c.APIKeySecret, c.StatusCallback = "", testKey, testSecret, "https://sms.example.com/"

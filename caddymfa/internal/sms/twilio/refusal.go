@@ -80,11 +80,11 @@ func (r *rest) refusal(a gateway.Answer) *sms.Error {
 	switch a.Status {
 	case http.StatusBadRequest, http.StatusForbidden:
 		if text, ok := aboutNumber[body.Code]; ok {
-			e.Kind, e.Err = sms.Refused, errors.New(text)
+			e.Kind, e.Why, e.Err = sms.Refused, classes[body.Code], errors.New(text)
 			return e
 		}
 		if body.Code == 60200 && aboutTo.MatchString(body.Message) {
-			e.Kind, e.Err = sms.Refused, errors.New(aboutNumber[21211])
+			e.Kind, e.Why, e.Err = sms.Refused, classes[21211], errors.New(aboutNumber[21211])
 			return e
 		}
 		if body.Code == 21611 { // comes with 429 as well

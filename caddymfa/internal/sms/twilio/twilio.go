@@ -6,6 +6,7 @@ package twilio
 
 import (
 	"context"
+	"net/url"
 	"time"
 
 	api "github.com/twilio/twilio-go/rest/api/v2010"
@@ -19,15 +20,17 @@ const provider = "twilio"
 type Sender struct {
 	c    Config
 	rest *rest
+	// report is StatusCallback, nil for none.
+	report *url.URL
 }
 
 // New checks the configuration. It asks Twilio nothing.
 func New(c Config) (*Sender, error) {
-	base, err := c.check()
+	base, report, err := c.check()
 	if err != nil {
 		return nil, err
 	}
-	return &Sender{c: c, rest: newREST(provider, &c, base)}, nil
+	return &Sender{c: c, rest: newREST(provider, &c, base), report: report}, nil
 }
 
 // Send implements [sms.Sender]. It tries a second time, with the same text, only
@@ -57,8 +60,8 @@ func (s *Sender) create(c *call, m sms.Message) (sms.Receipt, error) {
 	} else {
 		p.SetFrom(s.c.From)
 	}
-	if s.c.StatusCallback != "" {
-		p.SetStatusCallback(s.c.StatusCallback)
+	if s.report != nil {
+		p.SetStatusCallback(s.address(m.Ref).String())
 	}
 	if s.c.RiskCheck != "" {
 		p.SetRiskCheck(riskChecks[s.c.RiskCheck])
