@@ -103,6 +103,13 @@ func TestExplainAndPresetsFromTheCommandLine(t *testing.T) {
 			t.Errorf("%v: %q is not in\n%s", tc.args, tc.want, out)
 		}
 	}
+	t.Setenv("TWILIO", "0123456789abcdef0123456789abcdef")
+	listening := strings.Replace(text, "sms console", "sms twilio {\naccount_sid AC0123456789abcdef0123456789abcdef\nauth_token {env.TWILIO}\nfrom +447700900000\nstatus_callback https://app.example.com/mfa/receipts\n}", 1)
+	for _, tc := range []struct{ method, want string }{{"POST", "403 without the provider's signature"}, {"GET", "405"}} {
+		if out, err := loaded(t, listening, "explain", "--url", "https://app.example.com/mfa/receipts", "--method", tc.method); err != nil || !strings.Contains(out, tc.want) {
+			t.Errorf("%v, %q is not in\n%s", err, tc.want, out)
+		}
+	}
 	for _, tc := range []struct{ name, want string }{{"", "wordpress\n"}, {"wordpress", "login_page /wp-login.php"}, {"nope", "there is no preset"}} {
 		c := root()
 		var out strings.Builder

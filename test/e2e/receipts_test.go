@@ -5,6 +5,9 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -77,6 +80,22 @@ func TestReceiptsThroughTwilio(t *testing.T) {
 	time.Sleep(5500 * time.Millisecond) // and nothing more when its time is over
 	if n := second.count(); n != 1 {
 		t.Errorf("%d texts by the second provider", n)
+	}
+
+	// What waits ends with its configuration: nothing of an old one acts on.
+	g.browser(t).password("alice", alicePassword).mustHave(codePage)
+	bin, err := binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	reload := exec.Command(bin, "reload", "--force", "--config", g.config, "--adapter", "caddyfile", "--address", "unix/"+filepath.Join(g.dir, "admin.sock"))
+	reload.Env = append(os.Environ(), "XDG_DATA_HOME="+g.dir, "XDG_CONFIG_HOME="+g.dir)
+	if out, err := reload.CombinedOutput(); err != nil {
+		t.Fatalf("reload: %v\n%s", err, lastLines(string(out), 3))
+	}
+	time.Sleep(5500 * time.Millisecond)
+	if n := second.count(); n != 1 {
+		t.Errorf("%d texts by the second provider after the reload", n)
 	}
 
 	all := g.log.String()
