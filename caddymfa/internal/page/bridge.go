@@ -32,7 +32,7 @@ func (p *Pages) WriteBridge(w http.ResponseWriter, r *http.Request, v View) {
 	out["code.hint"] = c.T("code.hint", "digits", v.Digits, "time", c.Life())
 	out["problem."+string(event.MalformedCode)] = c.T("problem."+string(event.MalformedCode), "digits", v.Digits)
 	if len(v.Regions) > 0 {
-		out["number.hint"] += " " + c.T("number.countries", "countries", c.Countries())
+		out["number.hint"] = c.Join(out["number.hint"], c.T("number.countries", "countries", c.Countries()))
 	}
 	// How long is said by pages only, which can count.
 	out["problem."+string(event.TooSoon)] = c.T("problem." + string(event.UserLimit))

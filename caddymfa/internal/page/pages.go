@@ -20,6 +20,7 @@ import (
 	"golang.org/x/text/language/display"
 
 	"github.com/caddymfa/caddymfa/caddymfa/internal/event"
+	"github.com/caddymfa/caddymfa/caddymfa/internal/lang"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/sms"
 )
 
@@ -34,11 +35,22 @@ var assets embed.FS
 
 // Pages are the parsed pages in all languages. It is safe for concurrent use.
 type Pages struct {
-	page    *template.Template
-	langs   []string
-	texts   map[string]map[string]string
-	matcher language.Matcher
-	assets  map[string]asset
+	page   *template.Template
+	texts  map[string]map[string]string
+	langs  *lang.Matcher
+	assets map[string]asset
+}
+
+// same are texts that say what another one says.
+var same = map[string]string{
+	"recovered.heading": "signedin.heading", "makecodes.heading": "settings.codes", "ask.heading": "frame.heading", "title.pending": "frame.heading",
+	"title.unidentified": "title.anonymous", "title.unknown_token": "title.unknown_handle", "message.unknown_token": "message.unknown_handle",
+	"title.unreadable": "title.no_answer", "title.no_verdict": "title.no_answer", "title.no_user": "title.no_answer",
+	"message.unreadable": "message.no_answer", "message.no_verdict": "message.no_answer", "message.no_user": "message.no_answer",
+	"title.disabled": "title.locked", "title.locked_later": "title.locked", "problem.locked_later": "problem.locked",
+	"problem.store_unavailable": "problem.gateway_unavailable",
+	"problem.number_limit":      "problem.user_limit", "problem.client_limit": "problem.user_limit", "problem.prefix_limit": "problem.user_limit", "problem.budget": "problem.user_limit",
+	"problem.country_limit": "problem.user_limit", "problem.app_limit": "problem.user_limit", "problem.country_unanswered": "problem.user_limit",
 }
 
 type asset struct {
@@ -49,30 +61,22 @@ type asset struct {
 
 // New parses what is embedded.
 func New() (*Pages, error) {
-	p := &Pages{langs: []string{"en"}, texts: map[string]map[string]string{}, assets: map[string]asset{}}
-	files, err := texts.ReadDir("texts")
-	if err != nil {
-		return nil, fmt.Errorf("pages: %w", err)
-	}
-	for _, f := range files {
-		b, err := texts.ReadFile("texts/" + f.Name())
+	p := &Pages{texts: map[string]map[string]string{}, langs: lang.NewMatcher(lang.BuiltIn), assets: map[string]asset{}}
+	for _, l := range lang.BuiltIn {
+		b, err := texts.ReadFile("texts/" + l + ".json")
 		if err != nil {
 			return nil, fmt.Errorf("pages: %w", err)
 		}
-		lang, m := strings.TrimSuffix(f.Name(), ".json"), map[string]string{}
+		m := map[string]string{}
 		if err := json.Unmarshal(b, &m); err != nil {
-			return nil, fmt.Errorf("pages: %s: %w", f.Name(), err)
+			return nil, fmt.Errorf("pages: %s: %w", l, err)
 		}
-		p.texts[lang] = m
-		if lang != "en" {
-			p.langs = append(p.langs, lang) // en is first: for languages that nobody has
+		for key, as := range same {
+			m[key] = m[as]
 		}
+		p.texts[l] = m
 	}
-	var tags []language.Tag
-	for _, l := range p.langs {
-		tags = append(tags, language.MustParse(l))
-	}
-	p.matcher = language.NewMatcher(tags)
+	var err error
 	if p.page, err = template.ParseFS(templates, "templates/*.html"); err != nil {
 		return nil, fmt.Errorf("pages: %w", err)
 	}
@@ -129,14 +133,25 @@ func (c content) T(key string, pairs ...any) string {
 	return s
 }
 
-// count is a number with its unit, e.g. "1 minute": a text that held the unit
-// itself would be wrong for one of them.
-func (c content) count(unit string, n int) string {
-	key := unit + ".many"
-	if n == 1 {
-		key = unit + ".one"
+// Around is a text in pieces: what stands before {name}, the value, and what
+// stands after it. The template marks the value up, wherever the language has it.
+func (c content) Around(key, name, value string) any {
+	before, after, _ := strings.Cut(c.text[key], "{"+name+"}")
+	return struct{ Before, Value, After string }{before, value, after}
+}
+
+// Join is one sentence after another.
+func (c content) Join(a, b string) string {
+	if strings.HasSuffix(a, "。") { // which brings its own space
+		return a + b
 	}
-	return c.T(key, "n", n)
+	return a + " " + b
+}
+
+// count is a number with its unit, e.g. "1 minute", in the form that the language
+// has for the number.
+func (c content) count(unit string, n int) string {
+	return c.T(unit+"."+lang.Plural(c.Lang, n), "n", n)
 }
 
 // Dir is the direction of the language.
@@ -159,6 +174,14 @@ func (c content) Trusted() string {
 		return c.count("hour", max(1, int(c.Trust.Hours())))
 	}
 	return c.count("day", int(c.Trust.Hours()/24))
+}
+
+// Lock is how long a lock lasts, rounded up.
+func (c content) Lock() string {
+	if c.Until <= 90*time.Minute {
+		return c.count("minute", max(1, int(math.Ceil(c.Until.Minutes()))))
+	}
+	return c.count("hour", int(math.Ceil(c.Until.Hours())))
 }
 
 // Ago says how long ago something was. A server knows no visitor's time zone.
@@ -207,7 +230,7 @@ func (c content) Countries() string {
 		}
 		out = append(out, name)
 	}
-	return strings.Join(out, ", ")
+	return strings.Join(out, c.T("comma"))
 }
 
 // Another is the way on from a message that does not ask for a new sign-in:
@@ -240,17 +263,12 @@ var another = map[event.Reason]string{
 	event.NoUser:          beginAgain,
 }
 
-func (p *Pages) lang(r *http.Request) string {
-	if tags, _, err := language.ParseAcceptLanguage(r.Header.Get("Accept-Language")); err == nil && len(tags) > 0 {
-		_, i, _ := p.matcher.Match(tags...)
-		return p.langs[i]
-	}
-	return "en"
-}
+// language is the one that a request's sender reads.
+func (p *Pages) language(r *http.Request) string { return p.langs.Match(r.Header.Get("Accept-Language")) }
 
 // Say puts what a provider has said of a text into words.
 func (p *Pages) Say(r *http.Request, d *Delivery) {
-	text := p.texts[p.lang(r)]
+	text := p.texts[p.language(r)]
 	switch d.State {
 	case sms.Delivered:
 		d.Message = text["code.delivered"]
@@ -269,9 +287,8 @@ func problemKey(reason event.Reason) string {
 }
 
 func (p *Pages) content(r *http.Request, v View) content {
-	lang := p.lang(r)
-	c := content{View: v, Lang: lang, text: p.texts[lang]}
-	until := c.count("minute", max(1, int(math.Ceil(v.Until.Minutes()))))
+	l := p.language(r)
+	c := content{View: v, Lang: l, text: p.texts[l]}
 	say := func(prefix string, reason event.Reason) string {
 		key := prefix + string(reason)
 		if prefix == "problem." {
@@ -283,7 +300,7 @@ func (p *Pages) content(r *http.Request, v View) content {
 		if _, ok := c.text[key]; !ok {
 			key = prefix + "other"
 		}
-		return c.T(key, "time", until, "digits", v.Digits, "pause", c.Pause(), "countries", c.Countries())
+		return c.T(key, "time", c.Lock(), "digits", v.Digits, "pause", c.Pause(), "countries", c.Countries())
 	}
 	switch v.Kind {
 	case Message:
@@ -303,7 +320,7 @@ func (p *Pages) content(r *http.Request, v View) content {
 			}
 			// A code of the phone can be read again; a recovery code is soon used up.
 			if v.Left > 0 && (v.Left <= 2 || v.Kind != Code) {
-				c.Problem += " " + c.count("left", v.Left)
+				c.Problem = c.Join(c.Problem, c.count("left", v.Left))
 			}
 		} else if v.Unsent != "" && !v.Sent {
 			// Nobody did anything wrong here: a notice, not an error.

@@ -95,11 +95,11 @@
               const res = await post('resend', {});
               const e = await json(res);
               if (!res.ok && ended(e)) over(e);
-              else notice.textContent = res.ok ? t['code.again'] + ' ' + ending() : problem(e);
+              else notice.replaceChildren(...res.ok ? around('code.again') : [problem(e)]);
             } catch { notice.textContent = t['problem.other']; } finally { again.disabled = false; }
           });
           show(t['code.heading'], [
-            element('p', {}, sent ? t['code.sent'] + ' ' : t['problem.gateway_unavailable'], sent ? element('bdi', { dir: 'ltr' }, ending()) : ''),
+            element('p', {}, ...sent ? around('code.sent') : [t['problem.gateway_unavailable']]),
             form(t['code.label'], t['code.hint'], input, t['code.submit'], async (otp, wrong) => {
               const res = await post('verify', { otp, release: 'answer' });
               if (res.headers.get(mark) === 'released') { done(res); return; }
@@ -108,7 +108,10 @@
             }), notice, again, quit()], input);
         };
         let number = two.OTPPhoneNo ?? '';
-        const ending = () => number.slice(-2);
+        const around = (key) => {
+          const [before, after] = t[key].split('{ending}');
+          return [before, element('bdi', { dir: 'ltr' }, number.slice(-2)), after];
+        };
         const phone = () => {
           const input = element('input', { id: 'phone', name: 'phoneno2fa', type: 'tel', autocomplete: 'tel', dir: 'ltr', required: true });
           show(t['number.heading'], [element('p', {}, t['number.body']),
