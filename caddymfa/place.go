@@ -123,7 +123,7 @@ func (h *Handler) settle(hosts []string) error {
 	if i := slices.IndexFunc(hosts, fixed); i >= 0 {
 		example = hosts[i]
 	}
-	for _, w := range h.gate.Flow.Texts.Warnings(h.gate.Site.App, example) {
+	for _, w := range h.gate.Flow.TextWarnings(h.gate.Site.App, example) {
 		h.log.Warn(w, zap.String("app", h.gate.Site.App))
 	}
 	return nil

@@ -92,7 +92,7 @@ func runChromium(t *testing.T, script string, args ...string) {
 	if _, err := os.Stat(chromium); err != nil {
 		servers.Missing(t, "chromium (apt-get install chromium)")
 	}
-	dir := npm(t, "browser", "playwright-core")
+	dir := servers.NPM(t, "browser", "playwright-core")
 	pictures := os.Getenv("PICTURES")
 	if pictures == "" {
 		pictures = t.TempDir()
@@ -105,22 +105,4 @@ func runChromium(t *testing.T, script string, args ...string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-}
-
-// npm is a folder of test with what its package-lock.json names; name is one of
-// these packages.
-func npm(t *testing.T, folder, name string) string {
-	t.Helper()
-	if _, err := exec.LookPath("node"); err != nil {
-		servers.Missing(t, "node (apt-get install nodejs npm)")
-	}
-	dir := filepath.Join(servers.Root(t), "test", folder)
-	if _, err := os.Stat(filepath.Join(dir, "node_modules", name)); err != nil {
-		cmd := exec.Command("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error")
-		cmd.Dir = dir
-		if out, err := cmd.CombinedOutput(); err != nil {
-			servers.Missing(t, name+" from the npm registry: "+string(out))
-		}
-	}
-	return dir
 }

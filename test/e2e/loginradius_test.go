@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/caddymfa/caddymfa/test/demoapp"
+	"github.com/caddymfa/caddymfa/test/servers"
 )
 
 const (
@@ -38,7 +39,7 @@ const apiBlock = `
 // TestLoginRadiusSDK drives the API by LoginRadius' own client for Node, over TLS
 // with a certificate of Caddy's internal authority.
 func TestLoginRadiusSDK(t *testing.T) {
-	dir := npm(t, "loginradius", "loginradius-sdk")
+	dir := servers.NPM(t, "loginradius", "loginradius-sdk")
 	app := httptest.NewServer(demoapp.New())
 	t.Cleanup(app.Close)
 	port := freePort(t)

@@ -7,8 +7,10 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -17,6 +19,7 @@ import (
 	"github.com/caddymfa/caddymfa/caddymfa/internal/event"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/jar"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/keyring"
+	"github.com/caddymfa/caddymfa/caddymfa/internal/lang"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/limit"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/login"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/match"
@@ -159,6 +162,24 @@ func (f *Flow) texts(name string) *sms.Templates {
 	}
 	return f.Texts
 }
+
+// TextWarnings says what will be costly or odd about the texts for an application at
+// a host, which may be unknown.
+func (f *Flow) TextWarnings(app, host string) []string {
+	out := f.Texts.Warnings("default", app, host)
+	for _, name := range slices.Sorted(maps.Keys(f.Named)) {
+		for _, w := range f.Named[name].Warnings(name, app, host) {
+			if !slices.Contains(out, w) { // what is said of the application is said once
+				out = append(out, w)
+			}
+		}
+	}
+	return out
+}
+
+// language is what the caller reads, as it is kept: a value of Accept-Language, "" for
+// no word.
+func (c *Call) language() string { return lang.Keep(c.R.Header.Get("Accept-Language")) }
 
 // network is where the client comes from, see limit.Network.
 func (c *Call) network() string { return limit.Network(c.ClientIP) }

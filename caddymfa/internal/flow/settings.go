@@ -111,7 +111,7 @@ func (f *Flow) sendFor(ctx context.Context, g *Gate, c *Call, what challenge.Pur
 			return st, err
 		}
 		st = challenge.New(what)
-		st.Number, st.Lang = number, c.R.Header.Get("Accept-Language")
+		st.Number, st.Lang = number, c.language()
 		return st, nil
 	})
 }

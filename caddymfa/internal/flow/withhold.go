@@ -1,6 +1,7 @@
 package flow
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -102,7 +103,7 @@ func (f *Flow) withhold(ctx context.Context, g *Gate, c *Call, a accepted) (Outc
 
 	ch := challenge.New(challenge.SignIn)
 	ch.Number, ch.Enrol, ch.Template, ch.Password = number, number == "", c.Template, a.password
-	ch.URL, ch.Navigate, ch.Lang = c.URL.RequestURI(), c.Navigation, c.R.Header.Get("Accept-Language")
+	ch.URL, ch.Navigate, ch.Lang = c.URL.RequestURI(), c.Navigation, cmp.Or(c.language(), acc.Lang)
 	ch.From = sentFrom(c, g)
 	ends := challenge.Total
 	if a.rule != nil && a.rule.HoldFor() > 0 {

@@ -11,9 +11,9 @@ const (
 )
 
 // Plural is the form of a whole number n, at least 0, in a built-in language: CLDR's
-// cardinal rules for numbers without decimals. Other is there in each language. The
-// category many of French, Italian, Portuguese and Spanish, for whole millions, is
-// left out: nothing here comes in millions.
+// cardinal rules for numbers without decimals. In Polish and Ukrainian no whole number
+// is Other. The category many of French, Italian, Portuguese and Spanish, for whole
+// millions, is left out: nothing here comes in millions.
 //
 // golang.org/x/text/feature/plural knows the same, with the rules of all languages
 // and for decimals, and adds 78 kB to a binary. The test holds one against the other.

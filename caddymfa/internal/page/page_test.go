@@ -3,8 +3,11 @@ package page
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -14,6 +17,7 @@ import (
 	"golang.org/x/net/html"
 
 	"github.com/caddymfa/caddymfa/caddymfa/internal/event"
+	"github.com/caddymfa/caddymfa/caddymfa/internal/lang"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/sms"
 )
 
@@ -28,6 +32,7 @@ var reasons = []event.Reason{
 	event.WrongCode, event.MalformedCode, event.ExpiredCode, event.UsedUp, event.AlreadyUsed, event.LockedOut,
 	event.Disabled, event.BadToken, event.Logout, event.AppLogout, event.Cancelled, event.SameUser, event.NoFactor,
 	event.ProofNeeded, event.Required, event.CodesExist, event.NumberKnown, event.WrongRecovery, event.Removed,
+	event.NotInvited, event.WrongInvite, event.Unidentified,
 }
 
 // told are the reasons that reach a page as a message: "other" is not enough.
@@ -35,10 +40,8 @@ var told = []event.Reason{
 	event.Anonymous, event.UnknownHandle, event.NotSent, event.Denied, event.Ambiguous, event.CrossSite, event.LoginByGet,
 	event.Upgrade, event.StoreDown, event.LoginLoop, event.TooManyVisitors, event.InProgress, event.TrapHit,
 	event.NoAnswer, event.Unreadable, event.NoVerdict, event.NoUser, event.NoNumber, event.UsedUp, event.AlreadyUsed,
-	event.LockedOut, event.Disabled, event.BadToken, event.Pending,
+	event.LockedOut, event.Disabled, event.BadToken, event.Pending, event.NotInvited, event.Unidentified,
 }
-
-var languages = []string{"en", "de", "fr", "es"}
 
 func pages(t *testing.T) *Pages {
 	t.Helper()
@@ -133,7 +136,7 @@ func check(t *testing.T, body string) *html.Node {
 			t.Errorf("nothing has the id %q", r)
 		}
 	}
-	if strings.Contains(body, "{") || strings.Contains(body, "ZgotmplZ") {
+	if text := regexp.MustCompile(` pattern="[^"]*"`).ReplaceAllString(body, ""); strings.Contains(text, "{") || strings.Contains(text, "ZgotmplZ") {
 		t.Errorf("a placeholder is left, or a value was refused:\n%s", body)
 	}
 	doc, err := html.Parse(strings.NewReader(body))
@@ -174,10 +177,14 @@ func text(n *html.Node) string {
 
 func TestEveryPageInEveryLanguage(t *testing.T) {
 	p := pages(t)
-	for _, lang := range languages {
+	for _, l := range lang.BuiltIn {
 		for _, kind := range kinds() {
 			for _, reason := range reasons {
-				t.Run(fmt.Sprintf("%s/%d/%s", lang, kind, reason), func(t *testing.T) {
+				// The form of a page is the same in all of them, but for the direction.
+				if l != "en" && l != "ar" && !slices.Contains([]event.Reason{"", event.WrongCode, event.LockedOut}, reason) {
+					continue
+				}
+				t.Run(fmt.Sprintf("%s/%d/%s", l, kind, reason), func(t *testing.T) {
 					for i, resend := range []bool{true, false, true, false} {
 						v := view(kind)
 						v.Reason, v.Resend, v.Change = reason, resend, resend
@@ -194,9 +201,13 @@ func TestEveryPageInEveryLanguage(t *testing.T) {
 							v.Settings = Settings{Left: -1, Changeable: i > 1, Sessions: v.Settings.Sessions[:1]}
 							v.Trust = 0
 						}
-						doc := check(t, write(p, "GET", lang, 200, v).Body.String())
+						doc := check(t, write(p, "GET", l, 200, v).Body.String())
 						root := elements(doc, "html")[0]
-						if attr(root, "lang") != lang || attr(root, "dir") != "ltr" {
+						dir := "ltr"
+						if l == "ar" || l == "he" {
+							dir = "rtl"
+						}
+						if attr(root, "lang") != l || attr(root, "dir") != dir {
 							t.Errorf("lang %q dir %q", attr(root, "lang"), attr(root, "dir"))
 						}
 						h1, title := elements(doc, "h1"), text(elements(doc, "title")[0])
@@ -219,7 +230,7 @@ func TestEveryPageInEveryLanguage(t *testing.T) {
 							}
 						}
 						errorPage := reason != "" && slices.Contains([]Kind{Code, Number, Invitation, Recovery, Confirm, Ask}, kind)
-						if strings.HasPrefix(title, p.texts[lang]["error"]+" ") != errorPage {
+						if strings.HasPrefix(title, p.texts[l]["error"]+" ") != errorPage {
 							t.Errorf("title %q", title)
 						}
 					}
@@ -229,48 +240,140 @@ func TestEveryPageInEveryLanguage(t *testing.T) {
 	}
 }
 
+// counted are the texts of which there is one for each plural form.
+var counted = []string{"left", "minute", "second", "hour", "day", "ago.minute", "ago.hour", "ago.day", "settings.codes"}
+
+var placeholder = regexp.MustCompile(`\{\w+\}`)
+
+func placeholders(s string) []string {
+	return slices.Sorted(slices.Values(placeholder.FindAllString(s, -1)))
+}
+
+// plural is the counted text that a key is a form of, and the form.
+func plural(key string) (base, form string, ok bool) {
+	i := strings.LastIndexByte(key, '.')
+	if i < 0 {
+		return "", "", false
+	}
+	base, form = key[:i], key[i+1:]
+	return base, form, slices.Contains(counted, base) && slices.Contains([]string{lang.Zero, lang.One, lang.Two, lang.Few, lang.Many, lang.Other}, form)
+}
+
 func TestNoTextIsMissing(t *testing.T) {
 	p := pages(t)
-	placeholder := regexp.MustCompile(`\{\w+\}`)
 	en := p.texts["en"]
-	if len(p.texts) != len(languages) {
-		t.Errorf("languages: %v", p.langs)
+	if len(p.texts) != len(lang.BuiltIn) {
+		t.Errorf("%d languages", len(p.texts))
 	}
-	for _, lang := range languages {
-		m := p.texts[lang]
+	// What English says as well.
+	equal := map[string][]string{"dir": nil, "comma": nil, "error": {"es"}, "minute.one": {"fr"}, "minute.other": {"fr"}}
+	for _, l := range lang.BuiltIn {
+		m := p.texts[l]
+		forms := map[string]bool{}
+		for n := range 200 {
+			forms[lang.Plural(l, n)] = true
+		}
 		for key, want := range en {
-			got, ok := m[key]
-			if !ok || strings.TrimSpace(got) == "" {
-				t.Errorf("%s: %s is missing", lang, key)
+			if _, _, ok := plural(key); ok {
+				continue
 			}
-			a, b := placeholder.FindAllString(got, -1), placeholder.FindAllString(want, -1)
-			slices.Sort(a)
-			slices.Sort(b)
-			if !strings.HasSuffix(key, ".one") && !slices.Equal(a, b) {
-				t.Errorf("%s: %s has %v, en has %v", lang, key, a, b)
+			got := m[key]
+			if strings.TrimSpace(got) == "" {
+				t.Errorf("%s: %s is missing", l, key)
+			}
+			if a, b := placeholders(got), placeholders(want); !slices.Equal(a, b) {
+				t.Errorf("%s: %s has %v, en has %v", l, key, a, b)
+			}
+			if same, ok := equal[key]; got == want && l != "en" && (!ok || same != nil && !slices.Contains(same, l)) {
+				t.Errorf("%s: %s is as in English: %q", l, key, got)
 			}
 		}
-		for key := range m {
-			if _, ok := en[key]; !ok {
-				t.Errorf("%s: %s is in no other language", lang, key)
+		for _, base := range counted {
+			for form := range forms {
+				got := m[base+"."+form]
+				if strings.TrimSpace(got) == "" {
+					t.Errorf("%s: %s.%s is missing", l, base, form)
+				}
+				few := form == lang.Zero || form == lang.One || form == lang.Two // may be a word
+				if ph := placeholders(got); len(ph) > 1 || len(ph) == 1 && ph[0] != "{n}" || len(ph) == 0 && !few {
+					t.Errorf("%s: %s.%s has %v", l, base, form, ph)
+				}
+			}
+		}
+		for key, text := range m {
+			_, form, ok := plural(key)
+			if ok && !forms[form] || !ok && en[key] == "" {
+				t.Errorf("%s: %s is for nothing", l, key)
+			}
+			if strings.ContainsAny(text, "<>&\n\r\t") || key != "comma" && strings.TrimSpace(text) != text {
+				t.Errorf("%s: %s is no plain text: %q", l, key, text)
 			}
 		}
 		for _, r := range told {
 			if m["title."+string(r)] == "" || m["message."+string(r)] == "" {
-				t.Errorf("%s: no message for %s", lang, r)
+				t.Errorf("%s: no message for %s", l, r)
 			}
 		}
 	}
-	// The texts that the template names.
-	for _, file := range []string{"page.html", "settings.html"} {
-		b, err := templates.ReadFile("templates/" + file)
-		if err != nil {
-			t.Fatal(err)
+}
+
+// A text that nothing names is one that twenty people translate for nothing.
+func TestNoTextIsSuperfluous(t *testing.T) {
+	var source strings.Builder
+	for _, glob := range []string{"*.go", "templates/*.html", "assets/*.js"} {
+		files, err := filepath.Glob(glob)
+		if err != nil || len(files) == 0 {
+			t.Fatal(glob, err)
 		}
-		for _, m := range regexp.MustCompile(`\.T "([a-z._]+)"`).FindAllStringSubmatch(string(b), -1) {
-			if en[m[1]] == "" {
-				t.Errorf("%s names %q", file, m[1])
+		for _, f := range files {
+			if strings.HasSuffix(f, "_test.go") {
+				continue
 			}
+			b, err := os.ReadFile(f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			source.Write(b)
+		}
+	}
+	named := func(key string) bool {
+		return strings.Contains(source.String(), `"`+key+`"`) || strings.Contains(source.String(), `'`+key+`'`) || strings.Contains(source.String(), "t."+key+")")
+	}
+	b, err := texts.ReadFile("texts/en.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	en := map[string]string{}
+	if err := json.Unmarshal(b, &en); err != nil {
+		t.Fatal(err)
+	}
+	for key := range en {
+		head, tail, _ := strings.Cut(key, ".")
+		base, _, isPlural := plural(key)
+		switch {
+		case isPlural:
+			if !named(base) {
+				t.Errorf("nothing counts %s", base)
+			}
+		case slices.Contains([]string{"title", "message", "problem"}, head):
+			if !slices.Contains(reasons, event.Reason(tail)) && tail != "other" && tail != "locked_later" && !named(key) && !slices.Contains(slices.Collect(maps.Values(same)), key) {
+				t.Errorf("no reason has %s", key)
+			}
+		case strings.HasSuffix(key, ".heading"):
+			page := strings.TrimPrefix(strings.TrimSuffix(key, ".heading"), "settings.")
+			if !slices.Contains(slices.Collect(maps.Values(names)), page) {
+				t.Errorf("no page has %s", key)
+			}
+		default:
+			if !named(key) {
+				t.Errorf("nothing says %s", key)
+			}
+		}
+	}
+	// And what the templates name is there.
+	for _, m := range regexp.MustCompile(`\.(?:T|Around) "([a-z._]+)"`).FindAllStringSubmatch(source.String(), -1) {
+		if pages(t).texts["en"][m[1]] == "" {
+			t.Errorf("a template names %q", m[1])
 		}
 	}
 }
@@ -370,8 +473,8 @@ func TestBrokenTemplateTellsNothing(t *testing.T) {
 func TestLanguage(t *testing.T) {
 	p := pages(t)
 	for accept, want := range map[string]string{
-		"": "en", "*": "en", "de-AT,de;q=0.9": "de", "fr-CA": "fr", "es-419,en;q=0.5": "es", "ja": "en",
-		"ja, fr;q=0.4": "fr", "en-GB, de;q=0.9": "en", "de;q=0.1, es;q=0.8": "es", ";;;q=": "en",
+		"": "en", "*": "en", "de-AT,de;q=0.9": "de", "fr-CA": "fr", "es-419,en;q=0.5": "es", "ja": "ja", "hu": "en",
+		"hu, fr;q=0.4": "fr", "en-GB, de;q=0.9": "en", "de;q=0.1, es;q=0.8": "es", ";;;q=": "en",
 		strings.Repeat("x-", 5000): "en",
 	} {
 		if got := write(p, "GET", accept, 200, view(Code)).Header().Get("Content-Language"); got != want {

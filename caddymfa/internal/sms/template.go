@@ -12,10 +12,9 @@ import (
 	"unicode"
 
 	"golang.org/x/text/language"
-)
 
-// fallback is the language for people whose language nobody has written.
-const fallback = "en"
+	"github.com/caddymfa/caddymfa/caddymfa/internal/lang"
+)
 
 // Vars are what a text names.
 type Vars struct {
@@ -33,38 +32,40 @@ type Vars struct {
 
 // Templates are the wordings of one configuration, by language.
 type Templates struct {
-	texts   map[string]string
-	langs   []string // in the matcher's order, fallback first
-	matcher language.Matcher
+	texts  map[string]string
+	custom []string // the languages that are not built in, or not as they are
+	langs  *lang.Matcher
 }
 
-// NewTemplates takes texts by language (BCP 47), which stand in place of, or
-// beside, the built-in ones for en, de, fr and es. A text holds {code} once, may
+// NewTemplates takes texts by language (BCP 47), which stand in place of, or beside,
+// the built-in ones: who reads a language that is not among them gets the built-in
+// text of that language. A text holds {code} once, may
 // hold {app} and {minutes}, and is one line: the gate adds the last line itself.
 func NewTemplates(custom map[string]string) (*Templates, error) {
 	texts := maps.Clone(builtin)
 	named := map[string]string{} // canonical language to the way it was written
-	for _, lang := range slices.Sorted(maps.Keys(custom)) {
-		tag, err := language.Parse(lang)
+	t := &Templates{texts: texts}
+	for _, written := range slices.Sorted(maps.Keys(custom)) {
+		tag, err := language.Parse(written)
 		if err != nil || tag == language.Und {
-			return nil, fmt.Errorf("template language %q: write a language tag such as en or pt-BR", lang)
+			did := "write a language tag such as en or pt-BR"
+			if near := lang.Near(written); near != "" {
+				did = "did you mean " + near + "?"
+			}
+			return nil, fmt.Errorf("template language %q is no language tag (BCP 47): %s", written, did)
 		}
 		if other, twice := named[tag.String()]; twice {
-			return nil, fmt.Errorf("template languages %q and %q are the same: remove one, it would never be sent", other, lang)
+			return nil, fmt.Errorf("template languages %q and %q are the same: remove one, it would never be sent", other, written)
 		}
-		if err := checkTemplate(custom[lang]); err != nil {
-			return nil, fmt.Errorf("template %s: %w", lang, err)
+		if err := checkTemplate(custom[written]); err != nil {
+			return nil, fmt.Errorf("template %s: %w", written, err)
 		}
-		named[tag.String()] = lang
-		texts[tag.String()] = custom[lang]
+		named[tag.String()] = written
+		texts[tag.String()] = custom[written]
+		t.custom = append(t.custom, tag.String())
 	}
-	others := slices.DeleteFunc(slices.Sorted(maps.Keys(texts)), func(lang string) bool { return lang == fallback })
-	t := &Templates{texts: texts, langs: append([]string{fallback}, others...)}
-	tags := make([]language.Tag, 0, len(t.langs))
-	for _, lang := range t.langs {
-		tags = append(tags, language.Make(lang))
-	}
-	t.matcher = language.NewMatcher(tags)
+	others := slices.DeleteFunc(slices.Sorted(maps.Keys(texts)), func(l string) bool { return l == lang.Default })
+	t.langs = lang.NewMatcher(append([]string{lang.Default}, others...))
 	return t, nil
 }
 
@@ -98,44 +99,28 @@ func checkTemplate(text string) error {
 	return nil
 }
 
-// maxAccept is how much of an Accept-Language value is read, in bytes; browsers
-// send fewer than 100.
-const maxAccept = 512
-
 // Match chooses a language for an Accept-Language value: the closest of those
 // that have a text, English when none is near or the value cannot be read.
-func (t *Templates) Match(accept string) string {
-	if len(accept) > maxAccept {
-		accept = accept[:max(0, strings.LastIndexByte(accept[:maxAccept], ','))]
-	}
-	tags, _, err := language.ParseAcceptLanguage(accept)
-	if err != nil || len(tags) == 0 {
-		return fallback
-	}
-	_, i, _ := t.matcher.Match(tags...)
-	return t.langs[i]
-}
+func (t *Templates) Match(accept string) string { return t.langs.Match(accept) }
 
 // Render writes the text of a code in a language that Match has chosen. After a
 // blank line its last line is "@host #code", or missing when Host is empty, an
 // address or no host name.
-func (t *Templates) Render(lang string, v Vars) string {
-	text, ok := t.texts[lang]
+func (t *Templates) Render(l string, v Vars) string {
+	text, ok := t.texts[l]
 	if !ok {
-		text = t.texts[fallback]
+		text = t.texts[lang.Default]
 	}
 	return compose(text, v)
 }
 
-// Notice writes a text that tells an owner what has happened. It holds no code.
-func (t *Templates) Notice(what Notice, lang string, v Vars) string {
-	base, _ := language.Make(lang).Base()
-	text, ok := notices[what][base.String()]
-	if !ok {
-		text = notices[what][fallback]
-	}
-	return fill(text, v)
+// Notice writes a text that tells an owner what has happened, in the built-in
+// language that is the closest. It holds no code.
+func (t *Templates) Notice(what Notice, accept string, v Vars) string {
+	return fill(notices[what][ofNotices.Match(accept)], v)
 }
+
+var ofNotices = lang.NewMatcher(lang.BuiltIn)
 
 func compose(template string, v Vars) string {
 	text := fill(template, v)

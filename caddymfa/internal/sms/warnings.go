@@ -13,11 +13,31 @@ const maxText = 140
 // sample has the usual code and validity.
 func sample(app, host string) Vars { return Vars{Code: "123456", App: app, Minutes: 10, Host: host} }
 
-// Warnings says, when a configuration is loaded, what will be costly or odd
-// about texts from a template for an application of that name at that host,
-// with codes of 6 digits. None is an error.
-func Warnings(template, app, host string) []string {
+// Warnings says, when a configuration is loaded, what will be costly or odd about
+// the texts for an application of that name at that host, with codes of 6 digits.
+// None is an error. Of the built-in texts it says nothing: what they cost is
+// documented. name is that of the templates in the configuration.
+func (t *Templates) Warnings(name, app, host string) []string {
 	var out []string
+	if clean := Name(app); clean != strings.TrimSpace(app) {
+		out = append(out, fmt.Sprintf("texts call the application %q, not %q: links, the signs @ and #, control characters and what follows 40 characters are taken out; set app to a plain name", clean, app))
+	}
+	if host != "" && originLine(host, "") == "" {
+		out = append(out, "texts carry no line that binds the code to the site, because the host is not a name: phones do not offer the code by themselves, and offer it on any site")
+	}
+	for _, l := range t.custom {
+		for _, w := range warnings(t.texts[l], app, host) {
+			out = append(out, "template "+name+" "+l+": "+w)
+		}
+	}
+	return out
+}
+
+func warnings(template, app, host string) []string {
+	var out []string
+	if !strings.HasPrefix(template, "{code}") {
+		out = append(out, "the code does not come first: put {code} at the beginning, where a locked screen shows it")
+	}
 	text := compose(template, sample(app, host))
 	n, gsm := Segments(text)
 	switch length := utf8.RuneCountInString(text); {
@@ -28,27 +48,6 @@ func Warnings(template, app, host string) []string {
 		out = append(out, fmt.Sprintf("each text is billed as %d: it has %d characters, one message holds 160", n, length))
 	case length > maxText:
 		out = append(out, fmt.Sprintf("the text has %d characters: some phones offer the code by themselves up to %d only", length, maxText))
-	}
-	if name := Name(app); name != strings.TrimSpace(app) {
-		out = append(out, fmt.Sprintf("texts call the application %q, not %q: links, the signs @ and #, control characters and what follows 40 characters are taken out; set app to a plain name", name, app))
-	}
-	if host != "" && originLine(host, "") == "" {
-		out = append(out, "texts carry no line that binds the code to the site, because the host is not a name: phones do not offer the code by themselves, and offer it on any site")
-	}
-	return out
-}
-
-// Warnings are those of all languages, each with its language.
-func (t *Templates) Warnings(app, host string) []string {
-	var out []string
-	seen := map[string]bool{} // what is said of the name and the host is said once
-	for _, lang := range t.langs {
-		for _, w := range Warnings(t.texts[lang], app, host) {
-			if !seen[w] {
-				seen[w] = true
-				out = append(out, "template "+lang+": "+w)
-			}
-		}
 	}
 	return out
 }
