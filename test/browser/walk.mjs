@@ -77,6 +77,26 @@ async function signIn(page, user, password, path) {
   await context.close();
 }
 
+// From right to left.
+{
+  const context = await browser.newContext({ viewport: { width: 320, height: 640 }, locale: 'ar-EG' });
+  const page = await context.newPage();
+  await signIn(page, 'alice', 'Alice-pw-1', '/');
+  const box = async (what) => page.locator(what).boundingBox();
+  check('the page is read from right to left', await page.locator('html[lang=ar][dir=rtl]').count() === 1);
+  const [h1, field] = [await box('h1'), await box('[name=otp]')];
+  check('and begins there', h1.x + h1.width === field.x + field.width && h1.x < field.x, JSON.stringify([h1, field]));
+  check('but not the code', await page.locator('[name=otp]').evaluate((e) => getComputedStyle(e).direction) === 'ltr');
+  await look(page, 'code-ar');
+  await enter(page, other(await code()));
+  await look(page, 'code-error-ar');
+  await enter(page, [...await code()].map((c) => String.fromCodePoint(0x660 + Number(c))).join('')); // as an Arabic keyboard types it
+  check('in with Arabic digits', (await page.content()).includes('SECRET-PAYROLL of alice'));
+  await page.goto(url + '/mfa/settings');
+  await look(page, 'settings-ar');
+  await context.close();
+}
+
 // Five wrong codes end the sign-in.
 {
   const context = await browser.newContext({ viewport: { width: 360, height: 640 }, locale: 'fr-FR' });
