@@ -33,6 +33,7 @@ var reasons = []event.Reason{
 	event.Disabled, event.BadToken, event.Logout, event.AppLogout, event.Cancelled, event.SameUser, event.NoFactor,
 	event.ProofNeeded, event.Required, event.CodesExist, event.NumberKnown, event.WrongRecovery, event.Removed,
 	event.NotInvited, event.WrongInvite, event.Unidentified,
+	event.NumberDead, event.NoMobile, event.OptedOut, event.Blocked, event.PhoneOff, event.Undelivered,
 }
 
 // told are the reasons that reach a page as a message: "other" is not enough.
@@ -191,7 +192,7 @@ func TestEveryPageInEveryLanguage(t *testing.T) {
 						v.Delivery, v.Watch = []*Delivery{nil, {State: sms.Sent}, {State: sms.Delivered}, {State: sms.Failed, Reason: event.PhoneOff}}[i], i == 1
 						if v.Delivery != nil {
 							r := httptest.NewRequest(http.MethodGet, "/mfa", nil)
-							r.Header.Set("Accept-Language", lang)
+							r.Header.Set("Accept-Language", l)
 							p.Say(r, v.Delivery)
 						}
 						if i > 1 {

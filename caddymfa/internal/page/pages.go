@@ -264,7 +264,9 @@ var another = map[event.Reason]string{
 }
 
 // language is the one that a request's sender reads.
-func (p *Pages) language(r *http.Request) string { return p.langs.Match(r.Header.Get("Accept-Language")) }
+func (p *Pages) language(r *http.Request) string {
+	return p.langs.Match(r.Header.Get("Accept-Language"))
+}
 
 // Say puts what a provider has said of a text into words.
 func (p *Pages) Say(r *http.Request, d *Delivery) {
