@@ -1,7 +1,7 @@
 // Signs in to a single-page application whose code knows nothing of a second
 // factor, by fetch and by XMLHttpRequest.
 //
-//   node bridge.mjs URL self|directory PHONES-URL PICTURES
+//   node bridge.mjs URL self|directory|INVITATION PHONES-URL PICTURES
 import { readFileSync, mkdirSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { chromium } from 'playwright-core';
@@ -19,7 +19,7 @@ const browser = await chromium.launch({
   args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'],
 });
 const code = async () => (await (await fetch(phones)).json()).codes.alice;
-let first = enroll === 'self';
+let first = enroll !== 'directory';
 
 for (const by of ['fetch', 'xhr', 'state']) {
   const context = await browser.newContext({ viewport: { width: 320, height: 640 }, locale: 'de-DE' });
@@ -37,6 +37,18 @@ for (const by of ['fetch', 'xhr', 'state']) {
   await page.fill('[name=password]', 'Alice-pw-1');
   await page.click(`button[value=${by}]`);
   if (first) {
+    if (enroll !== 'self') {
+      const invite = page.locator('dialog #invite');
+      for (const typed of ['abc', 'aaaaa-aaaaa-aaaaa']) {
+        await invite.fill(typed);
+        await invite.press('Enter');
+        await page.locator('dialog .error:not(:empty)').waitFor();
+        check(`invitation ${typed}: what is wrong`, /15|stimmt nicht/.test(await page.innerText('dialog .error')), await page.innerText('dialog .error'));
+      }
+      await page.screenshot({ path: `${pictures}/bridge-invite.png` });
+      await invite.fill(enroll);
+      await invite.press('Enter');
+    }
     await page.locator('dialog #phone').fill('+33 6 12 34 56 78');
     await page.locator('dialog #phone').press('Enter');
     await page.locator('dialog .error:not(:empty)').waitFor();

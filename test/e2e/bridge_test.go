@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -131,16 +132,21 @@ func TestBridge(t *testing.T) {
 		"no policy, first sign-in":    {"", "self"},
 		"script-src self":             {"default-src 'self'; script-src 'self'; object-src 'none'", "directory"},
 		"a nonce and strict-dynamic":  {"script-src 'nonce-own' 'strict-dynamic'; connect-src 'self'", "directory"},
-		"nothing but what it needs":   {"default-src 'none'; script-src-elem 'nonce-own'; connect-src 'self'; style-src 'none'", "directory"},
+		"nothing but what it needs":   {"default-src 'none'; script-src-elem 'nonce-own'; connect-src 'self'; style-src 'none'", "invite"},
 		"trusted types and no inline": {"script-src 'self'; require-trusted-types-for 'script'", "directory"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			app := httptest.NewServer(&singlePage{tokens: map[string]string{}, policy: tc.policy})
 			t.Cleanup(app.Close)
 			g := startGate(t, freePort(t), app.Listener.Addr().String(), strings.Replace(singlePageBlock, "ENROLL", tc.enroll, 1), "")
-			g.chromium(t, "bridge.mjs", g.url, tc.enroll)
+			from := tc.enroll
+			if from == "invite" {
+				g.mustManage(t, "invite", "bob")
+				from = regexp.MustCompile(`(?m)^code +(\S+)$`).FindStringSubmatch(g.mustManage(t, "invite", "alice"))[1]
+			}
+			g.chromium(t, "bridge.mjs", g.url, from)
 			// bob, who gives up three times, has a number only in the directory.
-			want := map[string]int{"self": 4, "directory": 7}[tc.enroll]
+			want := map[string]int{"self": 4, "invite": 4, "directory": 7}[tc.enroll]
 			if n := g.phones.count(); n != want {
 				t.Errorf("%d texts, want %d", n, want)
 			}

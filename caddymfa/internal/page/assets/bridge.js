@@ -122,7 +122,18 @@
               if (ended(e)) over(e); else wrong(problem(e));
             }), element('p', { class: 'hint' }, t['number.notice']), quit()], input);
         };
-        if (!two.OTPPhoneNo && !two.IsOTPAuthenticatorVerified) phone(); else code(Boolean(two.OTPStatus));
+        const invitation = () => {
+          const input = element('input', { id: 'invite', name: 'invite', type: 'text', autocomplete: 'off', autocapitalize: 'none', spellcheck: 'false', dir: 'ltr', required: true });
+          show(t['invite.heading'], [element('p', {}, t['invite.body']),
+            form(t['invite.label'], t['recovery.hint'], input, t.continue, async (invite, wrong) => {
+              const res = await post('invite', { invite });
+              if (res.ok) { phone(); return; }
+              const e = await json(res);
+              if (ended(e)) over(e); else wrong(e.reason === 'malformed_code' ? t['problem.malformed_recovery'] : problem(e));
+            }), quit()], input);
+        };
+        if (challenge.invitation_needed) invitation();
+        else if (!two.OTPPhoneNo && !two.IsOTPAuthenticatorVerified) phone(); else code(Boolean(two.OTPStatus));
       });
     } finally {
       host.remove();
