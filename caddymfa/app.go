@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyevents"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
@@ -78,15 +79,17 @@ type App struct {
 	// API turns on LoginRadius' API for programs.
 	API *APIConfig `json:"api,omitempty"`
 
-	ctx    caddy.Context
-	log    *zap.Logger
-	flow   *flow.Flow
-	pages  *page.Pages
-	ring   *keyring.Ring
-	apps   *atomic.Pointer[[]string] // names of the applications, once started
-	held   []string                  // keys of the pool that this configuration holds
-	codes  challenge.Rules
-	phones phone.Policy
+	ctx caddy.Context
+	log *zap.Logger
+	// emitter is Caddy's events app; nil where the app was not provisioned.
+	emitter *caddyevents.App
+	flow    *flow.Flow
+	pages   *page.Pages
+	ring    *keyring.Ring
+	apps    *atomic.Pointer[[]string] // names of the applications, once started
+	held    []string                  // keys of the pool that this configuration holds
+	codes   challenge.Rules
+	phones  phone.Policy
 
 	clients []*loginradius.Client
 }
@@ -183,6 +186,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 		return err
 	}
 	if err := a.registerMetrics(ctx); err != nil {
+		return err
+	}
+	if err := a.listenForAlarms(ctx); err != nil {
 		return err
 	}
 	table, err := a.table(opener.Key(), st)

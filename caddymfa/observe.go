@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyevents"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
@@ -21,6 +22,16 @@ var events = prometheus.NewCounterVec(prometheus.CounterOpts{
 	Namespace: "caddymfa", Name: "events_total",
 	Help: "Decisions of the gate: logins recognised, challenges, texts, codes, refusals, by event and reason.",
 }, []string{"event", "reason"})
+
+// listenForAlarms finds Caddy's events app.
+func (a *App) listenForAlarms(ctx caddy.Context) error {
+	app, err := ctx.App("events")
+	if err != nil {
+		return err
+	}
+	a.emitter = app.(*caddyevents.App) //nolint:forcetypeassert // the app of that name
+	return nil
+}
 
 func (a *App) registerMetrics(ctx caddy.Context) error {
 	reg := ctx.GetMetricsRegistry()
@@ -37,6 +48,9 @@ func (a *App) registerMetrics(ctx caddy.Context) error {
 // a code, a number, a token, a cookie or a password.
 func (a *App) observe(ctx context.Context, e event.Event) {
 	events.WithLabelValues(string(e.Name), string(e.Reason)).Inc()
+	if e.Name == event.LimitAlarm {
+		a.alarm(e)
+	}
 	c := a.log.Check(level(e), string(e.Name))
 	if c == nil {
 		return
@@ -67,6 +81,18 @@ func (a *App) observe(ctx context.Context, e event.Event) {
 		fields = append(fields, zap.Error(e.Err))
 	}
 	c.Write(fields...)
+}
+
+// AlarmEvent is the event of Caddy's events app for a limit that many users share, at
+// 80 % or 100 %. Its data are limit, such as budget, and detail, such as "80 % GB".
+const AlarmEvent = "mfa_limit_alarm"
+
+// alarm lets Caddy's events app know, whose handlers nobody waits for.
+func (a *App) alarm(e event.Event) {
+	if a.emitter == nil || !a.emitter.ShouldEmit(AlarmEvent) {
+		return
+	}
+	go a.emitter.Emit(a.ctx, AlarmEvent, map[string]any{"limit": string(e.Reason), "detail": e.Detail})
 }
 
 // level: what happens all day is for debugging, what somebody should look at
