@@ -101,7 +101,7 @@ func level(e event.Event) zapcore.Level {
 	switch e.Name {
 	case event.StoreFailed, event.LimitAlarm:
 		return zapcore.ErrorLevel
-	case event.Trap, event.Locked, event.Operated, event.Feedback, event.SentAgain:
+	case event.Trap, event.Locked, event.Operated, event.Feedback, event.FailedOver, event.SentAgain:
 		return zapcore.WarnLevel
 	case event.Receipt:
 		switch e.Reason {

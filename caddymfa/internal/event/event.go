@@ -17,6 +17,7 @@ const (
 	Send            Name = "send"             // a text: Reason sent, or why not
 	Feedback        Name = "send_feedback"    // the provider could not be told that its text was answered
 	Receipt         Name = "receipt"          // a provider's word on a text: Reason says what became of it, or why it was not believed
+	FailedOver      Name = "failed_over"      // a sender did not accept a text and another one did: Reason says whether it may arrive twice
 	SentAgain       Name = "sent_again"       // a text that did not arrive, by the next provider: Reason sent, or why not
 	LimitAlarm      Name = "limit_alarm"      // a limit that many share is nearly reached, or is: Detail says whose
 	Verify          Name = "verify"           // a code was given: Reason ok, or why not
@@ -91,6 +92,7 @@ const (
 	Budget        Reason = "budget"
 	CountryLimit  Reason = "country_limit"
 	AppLimit      Reason = "app_limit"
+	TwoCopies     Reason = "two_copies"         // the first one may have sent it all the same
 	Unanswered    Reason = "country_unanswered" // texts to this country are answered by nobody
 	TooSoon       Reason = "too_soon"           // the wait before a resend is not over
 	NoMoreSends   Reason = "no_more_sends"      // of this challenge

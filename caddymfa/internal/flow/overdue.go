@@ -177,6 +177,7 @@ func (f *Flow) sendAgain(ctx context.Context, u *unconfirmed) {
 	defer cancelSend()
 	r, err := f.Receipts.SendAfter(ctx, u.by, m)
 	if err == nil {
+		f.failedOver(ctx, u.g, u.s, r)
 		say(event.Sent, n.Masked()+" by "+r.Provider+", after "+u.by.Provider, nil)
 		return
 	}

@@ -271,6 +271,7 @@ func (f *Flow) hand(ctx context.Context, g *Gate, s *session.Session, st challen
 	}
 	receipt, err := f.SMS.Send(ctx, m)
 	if err == nil {
+		f.failedOver(ctx, g, s, receipt)
 		f.emit(ctx, g, s, event.Event{Name: event.Send, Reason: event.Sent, Detail: n.Masked() + " by " + receipt.Provider})
 		f.await(g, s, st, d.network, m.Ref, receipt)
 		return Sending{Reason: event.Sent, Receipt: receipt}
@@ -291,6 +292,19 @@ func (f *Flow) hand(ctx context.Context, g *Gate, s *session.Session, st challen
 	}
 	f.emit(ctx, g, s, event.Event{Name: event.Send, Reason: result.Reason, Detail: n.Masked(), Err: err})
 	return result
+}
+
+// failedOver reports senders that did not accept a text which another one did: the
+// person has noticed nothing, and the operator should.
+func (f *Flow) failedOver(ctx context.Context, g *Gate, s *session.Session, r sms.Receipt) {
+	if r.Before == nil {
+		return
+	}
+	e := event.Event{Name: event.FailedOver, Reason: event.GatewayDown, Detail: "accepted by " + r.Provider, Err: r.Before}
+	if r.Before.Sent {
+		e.Reason = event.TwoCopies
+	}
+	f.emit(ctx, g, s, e)
 }
 
 // message is the text of a challenge's code.
@@ -344,11 +358,13 @@ func (f *Flow) tell(ctx context.Context, g *Gate, user, number, network, lang st
 	}
 	lang = f.Texts.Match(lang)
 	text := f.Texts.Notice(what, lang, sms.Vars{App: g.App})
-	if _, err := f.SMS.Send(ctx, sms.Message{To: n.E164(), Text: text, Lang: lang, Validity: time.Hour}); err != nil {
+	receipt, err := f.SMS.Send(ctx, sms.Message{To: n.E164(), Text: text, Lang: lang, Validity: time.Hour})
+	if err != nil {
 		taken.Undo(context.WithoutCancel(ctx))
 		say(event.GatewayDown, err)
 		return
 	}
+	f.failedOver(ctx, g, nil, receipt)
 	say(event.Sent, nil)
 }
 

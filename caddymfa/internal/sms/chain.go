@@ -83,6 +83,7 @@ func (c *Chain) Send(ctx context.Context, m Message) (Receipt, error) {
 		for _, l := range c.links {
 			if r, done := a.ask(ctx, l); done {
 				if a.accepted {
+					r.Before = before(a.failures)
 					return r, nil
 				}
 				return Receipt{}, verdict(a.failures)
@@ -189,6 +190,16 @@ func wait(ctx context.Context, d time.Duration) bool {
 	case <-time.After(d):
 		return true
 	}
+}
+
+// before is what those have said who were asked before a text was accepted. What
+// they declined counts for nothing.
+func before(failures []*Error) *Error {
+	failures = slices.DeleteFunc(slices.Clone(failures), func(e *Error) bool { return e.Kind == Declined })
+	if len(failures) == 0 {
+		return nil
+	}
+	return verdict(failures)
 }
 
 func verdict(failures []*Error) *Error {

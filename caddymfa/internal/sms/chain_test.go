@@ -73,6 +73,12 @@ func TestAttack_I4_ChainFailsOver(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second) // too short for a second round
 			defer cancel()
 			r, err := NewChain(named...).Send(ctx, m)
+			if err == nil {
+				doubt := errors.As(tc.answers[0], new(*Error)) && asError(tc.answers[0]).Sent || tc.answers[0] != nil && !errors.As(tc.answers[0], new(*Error))
+				if (r.Before != nil) != (tc.asked > 1) || r.Before != nil && r.Before.Sent != doubt {
+					t.Errorf("before it: %v", r.Before)
+				}
+			}
 			asked := 0
 			for _, f := range fakes {
 				asked += len(f.sent)

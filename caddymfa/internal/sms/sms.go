@@ -36,6 +36,9 @@ type Message struct {
 type Receipt struct {
 	Provider string // e.g. twilio
 	ID       string // the provider's id of the text, may be empty
+	// Before is set by a [Chain]: what the senders have said that were asked before
+	// the one that accepted; nil for nothing. With Sent in it two copies may arrive.
+	Before *Error
 }
 
 // Sender hands a text to a provider. Send returns when the provider has accepted
