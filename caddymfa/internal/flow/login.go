@@ -171,6 +171,7 @@ func (f *Flow) attempt(ctx context.Context, g *Gate, c *Call, rules login.Rules,
 		sent = sent.Keep(g.Cookies.Bare)
 	}
 
+	early := f.lookAhead(ctx, g, name)
 	t, reason, err := f.submit(ctx, g, c, rules, sent)
 	if err != nil {
 		return f.refuseLogin(ctx, g, t.rule, reason, err), nil
@@ -196,7 +197,7 @@ func (f *Flow) attempt(ctx context.Context, g *Gate, c *Call, rules login.Rules,
 		return f.sameUser(ctx, g, c, reply, sets, was)
 	}
 	user = g.who(user, name)
-	a := accepted{rule: rule, user: user, reply: reply, sets: sets, jar: fresh}
+	a := accepted{rule: rule, user: user, reply: reply, sets: sets, jar: fresh, ahead: early}
 	if typed := rule.RequestPassword(form); typed != "" {
 		a.password = f.basics.MAC("password", g.ID, user, typed)
 	}

@@ -34,6 +34,41 @@ func (f *Flow) open(ctx context.Context, g *Gate, c *Call, rec session.Record) (
 	return s, nil
 }
 
+// ahead is a user's account, looked up before anybody knows that the login is right.
+type ahead struct {
+	user     string
+	done     chan struct{}
+	account  account.Account
+	standing account.Standing
+	err      error
+}
+
+// lookAhead looks for the user whom a login names while the application is asked, so
+// that a right password does not wait for it. It may be old by the time it is used:
+// what begins in an epoch that is over comes to nothing (attack G1), and a lock is
+// looked at again with every code.
+func (f *Flow) lookAhead(ctx context.Context, g *Gate, user string) *ahead {
+	if user == "" {
+		return nil
+	}
+	a := &ahead{user: user, done: make(chan struct{})}
+	go func() {
+		defer close(a.done)
+		a.account, a.standing, a.err = f.Accounts.Look(ctx, g.App, user)
+	}()
+	return a
+}
+
+// look is the user's account, from what was looked up ahead if it is of that user.
+func (f *Flow) look(ctx context.Context, g *Gate, user string, early *ahead) (account.Account, account.Standing, error) {
+	if early != nil && early.user == user {
+		if <-early.done; early.err == nil {
+			return early.account, early.standing, nil
+		}
+	}
+	return f.Accounts.Look(ctx, g.App, user)
+}
+
 // number finds where codes for a user go: the directory, then what the user
 // has proven. The directory's word is not proven by a code, but it is the
 // operator's; so is a number that an operator has set.

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/caddymfa/caddymfa/caddymfa/internal/account"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/challenge"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/event"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/intake"
@@ -39,6 +40,8 @@ type accepted struct {
 	reply *upstream.Reply
 	sets  []jar.Set
 	jar   jar.Jar
+	// ahead is what was looked up before; nil for nothing.
+	ahead *ahead
 	// basic is the keyed hash of an HTTP Basic credential, password that of the
 	// password, nil where no rule says which field it is.
 	basic, password []byte
@@ -64,7 +67,7 @@ func (f *Flow) withhold(ctx context.Context, g *Gate, c *Call, a accepted) (Outc
 	if err != nil {
 		return Outcome{}, err
 	}
-	acc, standing, err := f.Accounts.Look(ctx, g.App, a.user)
+	acc, standing, err := f.look(ctx, g, a.user, a.ahead)
 	if err != nil {
 		return Outcome{}, err
 	}
@@ -85,7 +88,7 @@ func (f *Flow) withhold(ctx context.Context, g *Gate, c *Call, a accepted) (Outc
 		}
 	}
 	if acc, err = f.moved(ctx, g, c, a.user, number, acc); err != nil {
-		return Outcome{}, err
+		return overtaken(err)
 	}
 	if standing.Locked {
 		out, err := refuse(lockReason(standing.Disabled), nil)
@@ -94,7 +97,7 @@ func (f *Flow) withhold(ctx context.Context, g *Gate, c *Call, a accepted) (Outc
 	}
 
 	if next, ok, err := f.trusted(ctx, g, c, &a, acc, now); err != nil {
-		return Outcome{}, err
+		return overtaken(err)
 	} else if ok {
 		out, err := f.letIn(ctx, g, c, a, acc.Epoch, now, event.TrustedDevice)
 		out.Device = next
@@ -141,6 +144,15 @@ func (f *Flow) withhold(ctx context.Context, g *Gate, c *Call, a accepted) (Outc
 		}
 	}
 	return Outcome{Reason: event.Pending, Session: s, Text: sending.Receipt.ID}, nil
+}
+
+// overtaken is a login that a reset has overtaken: its user begins again. Any other
+// error stays one.
+func overtaken(err error) (Outcome, error) {
+	if errors.Is(err, account.ErrReset) {
+		return Outcome{Reason: event.UnknownHandle}, nil
+	}
+	return Outcome{}, err
 }
 
 // letIn opens a verified session without a second factor, where the policy says so.
