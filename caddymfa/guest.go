@@ -83,7 +83,7 @@ type SendReport = sms.Report
 type Message = sms.Message
 
 // Receipt names an accepted text by the provider's ID of it, which may be empty.
-// It holds nothing secret. The gate fills in Provider.
+// It holds nothing secret. The gate fills in Provider and Before.
 type Receipt = sms.Receipt
 
 // SendError is a failed send: Kind says who can do something about it, Code is the

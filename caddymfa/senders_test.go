@@ -1,6 +1,9 @@
 package caddymfa_test
 
 import (
+	"crypto/hmac"
+	"crypto/sha1" //nolint:gosec // what Twilio signs with
+	"encoding/base64"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -38,6 +41,21 @@ func made(sid string) http.HandlerFunc {
 	}
 }
 
+const twilioReports = "https://login.example.com/mfa/receipts"
+
+// twilioReport is signed as Twilio's documentation says: the address, then the
+// fields by their names.
+func twilioReport(ref, to string) caddymfa.SendCallback {
+	fields := url.Values{"AccountSid": {twilioAccount}, "MessageSid": {"SM1"}, "MessageStatus": {"delivered"}, "To": {to}}
+	query := "ref=" + ref
+	h := hmac.New(sha1.New, []byte(twilioToken))
+	_, _ = io.WriteString(h, twilioReports+"?"+query+"AccountSid"+twilioAccount+"MessageSidSM1MessageStatusdeliveredTo"+to)
+	return caddymfa.SendCallback{Query: query, Body: []byte(fields.Encode()), Header: http.Header{
+		"Content-Type":       {"application/x-www-form-urlencoded"},
+		"X-Twilio-Signature": {base64.StdEncoding.EncodeToString(h.Sum(nil))},
+	}}
+}
+
 // inForm reads the fields of a form.
 func inForm(to, text, code string) func(*http.Request, []byte) caddymfa.Message {
 	return func(_ *http.Request, body []byte) caddymfa.Message {
@@ -68,9 +86,9 @@ func TestContract(t *testing.T) {
 	for name, p := range map[string]sendertest.Provider{
 		"twilio": {
 			New: func(url string) (caddymfa.Sender, error) {
-				return provisioned(&caddymfa.TwilioSender{AccountSID: twilioAccount, AuthToken: twilioToken, From: "+15005550006", APIURL: url})
+				return provisioned(&caddymfa.TwilioSender{AccountSID: twilioAccount, AuthToken: twilioToken, From: "+15005550006", APIURL: url, StatusCallback: twilioReports})
 			},
-			Accept: made("SM"), Got: inForm("To", "Body", ""), Secrets: []string{twilioToken},
+			Accept: made("SM"), Got: inForm("To", "Body", ""), Report: twilioReport, Secrets: []string{twilioToken},
 		},
 		"twilio_verify": {
 			New: func(url string) (caddymfa.Sender, error) {

@@ -43,6 +43,9 @@ type Provider struct {
 	Got func(r *http.Request, body []byte) caddymfa.Message
 	// Secrets are the credentials that New configures.
 	Secrets []string
+	// Report is the provider's own report that the text of that Ref to a number was
+	// delivered. Nil: the sender is no [caddymfa.SendReporter], or nobody tells it.
+	Report func(ref, to string) caddymfa.SendCallback
 	// AnyBody: this provider accepts by the status alone, so that any 2xx is a yes.
 	AnyBody bool
 }
@@ -88,6 +91,7 @@ func Cases() []Case {
 		{Name: "2xx in other words is no success", Check: foreignSuccess},
 		{Name: "an endless answer is cut", Check: endless},
 		{Name: "errors hold nothing of a text", Check: quoted},
+		{Name: "a report is proven", Check: reports, offline: true},
 		{Name: "a confirmation ends and tells nothing", Check: confirmation},
 	}
 }
@@ -559,6 +563,58 @@ func quoted(ctx context.Context, p Provider) error {
 		return err
 	}
 	return noConnection(ctx, p)
+}
+
+// reports: what anybody may have sent is believed only as the provider sent it.
+func reports(_ context.Context, p Provider) error {
+	s, err := start(p, func(http.ResponseWriter, *http.Request) {})
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	reporter, ok := s.Sender.(caddymfa.SendReporter)
+	switch {
+	case p.Report == nil && ok && reporter.Listening():
+		return errors.New("its provider is told to report, and Provider.Report does not say how")
+	case p.Report == nil:
+		return nil
+	case !ok || !reporter.Listening():
+		return errors.New("it does not listen to its provider's reports")
+	case reporter.ReceiptTimeout() < 0:
+		return errors.New("a receipt's time is over before the text is sent")
+	}
+	const ref, other = "0123456789abcdef0123456789abcdef", "fedcba9876543210fedcba9876543210"
+	for range 2 { // a report that comes twice is one
+		switch rep, err := reporter.Report(p.Report(ref, number)); {
+		case err != nil:
+			return fmt.Errorf("a genuine report: %w", err)
+		case rep.Ref != ref || rep.State != "delivered" || rep.Why != "":
+			return fmt.Errorf("of %s it says %q %q, as of %s", ref, rep.State, rep.Why, rep.Ref)
+		case rep.To != "" && rep.To != number:
+			return fmt.Errorf("it names another receiver")
+		}
+	}
+	swap := strings.NewReplacer(ref, other)
+	for name, forge := range map[string]func(*caddymfa.SendCallback){
+		"of another text": func(c *caddymfa.SendCallback) {
+			c.Query, c.Body = swap.Replace(c.Query), []byte(swap.Replace(string(c.Body)))
+		},
+		"with another body":   func(c *caddymfa.SendCallback) { c.Body = append(slices.Clone(c.Body), "&x=1"...) },
+		"with a body cut off": func(c *caddymfa.SendCallback) { c.Body = c.Body[:len(c.Body)/2] },
+		"without a head":      func(c *caddymfa.SendCallback) { c.Header = http.Header{} },
+		"empty":               func(c *caddymfa.SendCallback) { *c = caddymfa.SendCallback{Header: http.Header{}} },
+	} {
+		c := p.Report(ref, number)
+		forge(&c)
+		rep, err := reporter.Report(c)
+		if err == nil {
+			return fmt.Errorf("a report %s is believed: %q of %s", name, rep.State, rep.Ref)
+		}
+		if held := holds(p, err.Error()); held != "" {
+			return fmt.Errorf("%s is in the error of a report %s", held, name)
+		}
+	}
+	return nil
 }
 
 func confirmation(ctx context.Context, p Provider) error {

@@ -3,11 +3,15 @@ package sendertest_test
 import (
 	"bytes"
 	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"sync"
 	"testing"
 	"time"
@@ -62,6 +66,44 @@ func (s *sound) Confirm(ctx context.Context, to string) error {
 	return err
 }
 
+func (s *sound) Listening() bool { return true }
+
+func (s *sound) ReceiptTimeout() time.Duration { return 0 }
+
+// Report believes what is signed by its key.
+func (s *sound) Report(c caddymfa.SendCallback) (caddymfa.SendReport, error) {
+	if !hmac.Equal([]byte(c.Header.Get("X-Signature")), []byte(signature(c.Query, c.Body))) {
+		return caddymfa.SendReport{}, errors.New("not signed")
+	}
+	v, err := url.ParseQuery(string(c.Body))
+	return caddymfa.SendReport{Ref: v.Get("ref"), To: v.Get("to"), State: "delivered"}, err
+}
+
+func signature(query string, body []byte) string {
+	h := hmac.New(sha256.New, []byte(key))
+	_, _ = fmt.Fprintf(h, "%q %q", query, body)
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+func report(ref, to string) caddymfa.SendCallback {
+	body := []byte(url.Values{"ref": {ref}, "to": {to}}.Encode())
+	return caddymfa.SendCallback{Header: http.Header{"X-Signature": {signature("", body)}}, Body: body}
+}
+
+// reporting changes what a sender makes of a report.
+type reporting struct {
+	*sound
+	change func(s *sound, c caddymfa.SendCallback) (caddymfa.SendReport, error)
+}
+
+func (r reporting) Report(c caddymfa.SendCallback) (caddymfa.SendReport, error) {
+	return r.change(r.sound, c)
+}
+
+func reported(change func(s *sound, c caddymfa.SendCallback) (caddymfa.SendReport, error)) func(*sound) caddymfa.Sender {
+	return func(s *sound) caddymfa.Sender { return reporting{s, change} }
+}
+
 func provider(change func(*sound) caddymfa.Sender) sendertest.Provider {
 	return sendertest.Provider{
 		New:    func(url string) (caddymfa.Sender, error) { return change(newSound(url)), nil },
@@ -72,6 +114,7 @@ func provider(change func(*sound) caddymfa.Sender) sendertest.Provider {
 			return caddymfa.Message{To: v.To, Text: v.Text}
 		},
 		Secrets: []string{key},
+		Report:  report,
 	}
 }
 
@@ -379,6 +422,50 @@ func TestEveryCaseCatchesItsFault(t *testing.T) {
 				return confirms{s, func(context.Context, string) error { return nil }}
 			},
 		},
+	}
+	faults["a report is proven"] = map[string]func(*sound) caddymfa.Sender{
+		"it does not listen": given(func(ctx context.Context, m caddymfa.Message) (context.Context, caddymfa.Message) { return ctx, m }),
+		"everything is believed": reported(func(_ *sound, c caddymfa.SendCallback) (caddymfa.SendReport, error) {
+			v, err := url.ParseQuery(string(c.Body))
+			return caddymfa.SendReport{Ref: v.Get("ref"), State: "delivered"}, err
+		}),
+		"a signature is enough, whatever it is of": reported(func(s *sound, c caddymfa.SendCallback) (caddymfa.SendReport, error) {
+			if c.Header.Get("X-Signature") == "" {
+				return caddymfa.SendReport{}, errors.New("not signed")
+			}
+			v, _ := url.ParseQuery(string(c.Body))
+			return caddymfa.SendReport{Ref: v.Get("ref"), State: "delivered"}, nil
+		}),
+		"nothing is believed": reported(func(*sound, caddymfa.SendCallback) (caddymfa.SendReport, error) {
+			return caddymfa.SendReport{}, errors.New("no")
+		}),
+		"of another text": reported(func(s *sound, c caddymfa.SendCallback) (caddymfa.SendReport, error) {
+			r, err := s.Report(c)
+			r.Ref = ""
+			return r, err
+		}),
+		"always a failure": reported(func(s *sound, c caddymfa.SendCallback) (caddymfa.SendReport, error) {
+			r, err := s.Report(c)
+			r.State = "failed"
+			return r, err
+		}),
+		"once only": func(s *sound) caddymfa.Sender {
+			seen := false
+			return reporting{s, func(s *sound, c caddymfa.SendCallback) (caddymfa.SendReport, error) {
+				if seen {
+					return caddymfa.SendReport{}, errors.New("known")
+				}
+				seen = true
+				return s.Report(c)
+			}}
+		},
+		"the error quotes": reported(func(s *sound, c caddymfa.SendCallback) (caddymfa.SendReport, error) {
+			r, err := s.Report(c)
+			if err != nil {
+				err = fmt.Errorf("%w: %s", err, c.Body)
+			}
+			return r, err
+		}),
 	}
 	for _, c := range sendertest.Cases() {
 		wrong := faults[c.Name]
