@@ -34,12 +34,11 @@ type Sender = sms.Sender
 // SendConfirmer may be implemented beside [Sender] where the provider wants to
 // know which texts were answered:
 //
-//	Confirm(ctx context.Context, to string) error
+//	Confirm(ctx context.Context, r Receipt) error
 //
-// It says that the code of the last text to this number, in E.164, was given back;
-// after the fact, at most for a few seconds, and perhaps in another process than
-// the one that sent. The text may also have gone by another sender, which is no
-// error. Nothing waits for it and nothing tries again; errors are *[SendError] and
+// It says that the code of the text with this receipt was given back; after the
+// fact, at most for a few seconds, and perhaps in another process than the one that
+// sent. Nothing waits for it and nothing tries again; errors are *[SendError] and
 // logged.
 type SendConfirmer = sms.Confirmer
 
@@ -83,7 +82,7 @@ type SendReport = sms.Report
 type Message = sms.Message
 
 // Receipt names an accepted text by the provider's ID of it, which may be empty.
-// It holds nothing secret. The gate fills in Provider and Before.
+// It holds nothing secret. The gate fills in the rest.
 type Receipt = sms.Receipt
 
 // SendError is a failed send: Kind says who can do something about it, Code is the

@@ -617,6 +617,21 @@ func reports(_ context.Context, p Provider) error {
 	return nil
 }
 
+// accepted is the receipt of a text; ok is false when its provider does not want to
+// know more of it.
+func accepted(ctx context.Context, p Provider) (r caddymfa.Receipt, ok bool, err error) {
+	s, err := start(p, p.Accept)
+	if err != nil {
+		return r, false, err
+	}
+	defer s.Close()
+	if _, ok = s.Sender.(caddymfa.SendConfirmer); !ok {
+		return r, false, nil
+	}
+	r, err = s.Send(ctx, message())
+	return r, true, err
+}
+
 func confirmation(ctx context.Context, p Provider) error {
 	release := make(chan struct{})
 	defer close(release)
@@ -633,6 +648,10 @@ func confirmation(ctx context.Context, p Provider) error {
 			_, _ = fmt.Fprintf(w, `{"message":%q}`, number+string(body))
 		},
 	} {
+		receipt, ok, err := accepted(ctx, p)
+		if err != nil || !ok {
+			return err
+		}
 		s, err := start(Provider{New: p.New}, h)
 		if err != nil {
 			return err
@@ -640,14 +659,11 @@ func confirmation(ctx context.Context, p Provider) error {
 		err = func() error {
 			defer s.Close()
 			defer s.CloseClientConnections()
-			c, ok := s.Sender.(caddymfa.SendConfirmer)
-			if !ok {
-				return nil
-			}
+			c := s.Sender.(caddymfa.SendConfirmer) //nolint:forcetypeassert // as it was when it sent
 			ctx, cancel := context.WithTimeout(ctx, 200*time.Millisecond)
 			defer cancel()
 			begin := time.Now()
-			_, bad := failure(p, c.Confirm(ctx, number))
+			_, bad := failure(p, c.Confirm(ctx, receipt))
 			if took := time.Since(begin); took > 200*time.Millisecond+ends {
 				return fmt.Errorf("it went on for %s", took)
 			}

@@ -61,8 +61,8 @@ func (s *sound) do(req *http.Request) (caddymfa.Receipt, error) {
 }
 
 // Confirm keeps the contract as well.
-func (s *sound) Confirm(ctx context.Context, to string) error {
-	_, err := s.do(request(ctx, s.url+"/confirm", caddymfa.Message{To: to}))
+func (s *sound) Confirm(ctx context.Context, r caddymfa.Receipt) error {
+	_, err := s.do(request(ctx, s.url+"/confirm", caddymfa.Message{Text: r.ID}))
 	return err
 }
 
@@ -180,10 +180,10 @@ func unavailable(sent bool, why string) error {
 // confirms is a sender with a confirmation of its own.
 type confirms struct {
 	*sound
-	confirm func(context.Context, string) error
+	confirm func(context.Context, caddymfa.Receipt) error
 }
 
-func (c confirms) Confirm(ctx context.Context, to string) error { return c.confirm(ctx, to) }
+func (c confirms) Confirm(ctx context.Context, r caddymfa.Receipt) error { return c.confirm(ctx, r) }
 
 // codesOnly says that it takes no notices, and does what the sender does.
 type codesOnly struct{ caddymfa.Sender }
@@ -409,17 +409,17 @@ func TestEveryCaseCatchesItsFault(t *testing.T) {
 		},
 		"a confirmation ends and tells nothing": {
 			"a time of its own": func(s *sound) caddymfa.Sender {
-				return confirms{s, func(ctx context.Context, to string) error {
+				return confirms{s, func(ctx context.Context, r caddymfa.Receipt) error {
 					ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 					defer cancel()
-					return s.Confirm(ctx, to)
+					return s.Confirm(ctx, r)
 				}}
 			},
-			"the number is named": func(s *sound) caddymfa.Sender {
-				return confirms{s, func(_ context.Context, to string) error { return unavailable(false, to) }}
+			"a credential is named": func(s *sound) caddymfa.Sender {
+				return confirms{s, func(context.Context, caddymfa.Receipt) error { return unavailable(false, key) }}
 			},
 			"never fails": func(s *sound) caddymfa.Sender {
-				return confirms{s, func(context.Context, string) error { return nil }}
+				return confirms{s, func(context.Context, caddymfa.Receipt) error { return nil }}
 			},
 		},
 	}

@@ -89,6 +89,9 @@ type State struct {
 	// Marked says why the number gets no text by itself; the person was told, and
 	// may ask for one. Empty for most numbers.
 	Marked event.Reason `json:"q,omitempty"`
+	// Text is the newest text at its provider, where that wants to know whether its
+	// code was given back; nil elsewhere.
+	Text *TextID `json:"t,omitempty"`
 	// Ends caps the life of codes where the application forgets a login quickly;
 	// zero: Total does.
 	Ends time.Time `json:"d,omitzero"`
@@ -104,6 +107,12 @@ type State struct {
 	URL      string `json:"u,omitempty"`
 	Navigate bool   `json:"v,omitempty"`
 	From     string `json:"p,omitempty"`
+}
+
+// TextID names a text at its provider.
+type TextID struct {
+	Provider string `json:"p"`
+	ID       string `json:"i"`
 }
 
 // Purpose is what a right code does. A code for one purpose does nothing else.
@@ -142,7 +151,7 @@ func (s State) Wait(r Rules, now time.Time) (wait time.Duration, more bool) {
 // works; it is new when there is none, it has expired, or the number changed.
 func (s State) Send(r Rules, now time.Time) State {
 	if s.Code == "" || !now.Before(s.CodeExpires) {
-		s.Code = newCode(r.Length)
+		s.Code, s.Text = newCode(r.Length), nil
 		s.CodeExpires = now.Add(r.Lifetime)
 		if !s.Ends.IsZero() && s.Ends.Before(s.CodeExpires) {
 			s.CodeExpires = s.Ends

@@ -211,7 +211,8 @@ func (d draft) undo(ctx context.Context) {
 }
 
 // deliver hands over the text of a challenge that is written and counted, and
-// notes when that fails. The text to a marked number is taken back.
+// notes when that fails, and its id where the provider wants to know whether the code
+// was given back. The text to a marked number is taken back.
 func (f *Flow) deliver(ctx context.Context, g *Gate, s *session.Session, st challenge.State, d draft) (*session.Session, Sending, error) {
 	mark, err := limit.MarkOf(d.mark)
 	if err != nil {
@@ -223,27 +224,35 @@ func (f *Flow) deliver(ctx context.Context, g *Gate, s *session.Session, st chal
 		d.undo(ctx)
 		result.Reason = mark.Why
 		f.emit(ctx, g, s, event.Event{Name: event.Send, Reason: mark.Why, Detail: d.to.Masked()})
-	} else if result = f.hand(ctx, g, s, st, d); result.Reason == event.Sent {
+	} else if result = f.hand(ctx, g, s, st, d); result.Reason == event.Sent && !result.Receipt.Confirm {
 		return s, result, nil
 	}
-	s, err = f.Sessions.Update(ctx, &g.Gate, s, func(r session.Record) (session.Record, error) {
+	next, err := f.Sessions.Update(ctx, &g.Gate, s, func(r session.Record) (session.Record, error) {
 		cur, err := challengeOf(r)
 		if err != nil {
 			return r, err
 		}
 		if cur.ID == st.ID && cur.Sends == st.Sends {
-			if cur.Failed = result.Reason; mark.Why != "" {
+			switch {
+			case mark.Why != "":
 				cur = d.before
 				cur.Marked = mark.Why
+			case result.Reason == event.Sent:
+				cur.Text = &challenge.TextID{Provider: result.Receipt.Provider, ID: result.Receipt.ID}
+			default:
+				cur.Failed = result.Reason
 			}
 			r.Challenge = encode(cur)
 		}
 		return r, nil
 	})
-	if err != nil {
-		return nil, Sending{}, err
+	switch {
+	case err == nil:
+		return next, result, nil
+	case result.Reason == event.Sent: // only its provider will not hear of the code
+		return s, result, nil
 	}
-	return s, result, nil
+	return nil, Sending{}, err
 }
 
 // hand gives a text to the providers, unless a limit is reached.
@@ -378,9 +387,9 @@ const (
 // confirm tells the provider that the code of a text was given back, where it
 // wants to know. Nothing waits for it and nothing fails by it, not even by a
 // panic of a foreign sender.
-func (f *Flow) confirm(g *Gate, s *session.Session, to string) {
+func (f *Flow) confirm(g *Gate, s *session.Session, text *challenge.TextID) {
 	c, ok := f.SMS.(sms.Confirmer)
-	if !ok {
+	if !ok || text == nil {
 		return
 	}
 	select {
@@ -400,6 +409,6 @@ func (f *Flow) confirm(g *Gate, s *session.Session, to string) {
 			}
 			<-f.confirming
 		}()
-		err = c.Confirm(ctx, to)
+		err = c.Confirm(ctx, sms.Receipt{Provider: text.Provider, ID: text.ID})
 	}()
 }

@@ -237,7 +237,7 @@ func (f *Flow) answered(ctx context.Context, g *Gate, c *Call, st challenge.Stat
 	if err != nil || st.Sends == 0 {
 		return nil //nolint:nilerr // no text was sent
 	}
-	f.confirm(g, c.Session, n.E164()) //nolint:contextcheck // it outlives the request
+	f.confirm(g, c.Session, st.Text) //nolint:contextcheck // it outlives the request
 	return f.Limits.Answered(ctx, f.text(g, c.Session.User, n, c.network()), st.Sends, f.Receipts != nil)
 }
 

@@ -2,6 +2,7 @@ package gate_test
 
 import (
 	"net/http"
+	"net/url"
 	"testing"
 	"time"
 
@@ -75,4 +76,25 @@ func TestAttack_G1_WhatWasLookedUpAheadIsOld(t *testing.T) {
 		c.code(w.phones.last(t, "alice"))
 		c.out()
 	}, byThemselves)
+}
+
+// Whom the application names counts, not who was looked up ahead.
+func TestAttack_J_WhoWasLookedUpAheadIsNotWhoSignedIn(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		w.browser().signIn("bob")
+		application := w.app.Handler
+		w.app.Handler = http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+			if r.Method == http.MethodPost { // to it, bob is another name of alice
+				r.PostForm = url.Values{"user": {"alice"}, "password": {"pw-a"}}
+				time.Sleep(20 * time.Millisecond)
+			}
+			application.ServeHTTP(rw, r)
+		})
+		before := w.phones.words(numbers["bob"])
+		c := w.browser().get("/login").login("bob", "pw-a").to("/mfa")
+		if w.phones.words(numbers["bob"]) != before {
+			t.Error("the text went to whom the request names")
+		}
+		c.code(w.phones.last(t, "alice")).in("alice")
+	})
 }

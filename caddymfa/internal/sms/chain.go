@@ -60,6 +60,7 @@ func (n Named) Send(ctx context.Context, m Message) (Receipt, error) {
 		return Receipt{}, &e
 	}
 	r.Provider = n.Name
+	_, r.Confirm = n.Sender.(Confirmer)
 	return r, nil
 }
 
@@ -102,20 +103,23 @@ func (c *Chain) CodesOnly() bool {
 	return len(c.links) > 0 && !slices.ContainsFunc(c.links, func(l *link) bool { return !l.codesOnly() })
 }
 
-// Confirm implements [Confirmer]: it tells all who want to know. Which of them has
-// sent the text is nowhere kept, and those that have not are used to the question.
-func (c *Chain) Confirm(ctx context.Context, to string) error {
-	var all []error
-	for _, l := range c.links {
-		if s, ok := l.Sender.(Confirmer); ok {
-			if err := s.Confirm(ctx, to); err != nil {
-				e := *asError(err)
-				e.Provider = l.Name
-				all = append(all, &e)
-			}
-		}
+// Confirm implements [Confirmer]: the sender that accepted the text is told, if it
+// wants to know.
+func (c *Chain) Confirm(ctx context.Context, r Receipt) error {
+	i := c.index(r)
+	if i < 0 {
+		return nil // no longer configured
 	}
-	return errors.Join(all...)
+	s, ok := c.links[i].Sender.(Confirmer)
+	if !ok {
+		return nil
+	}
+	if err := s.Confirm(ctx, r); err != nil {
+		e := *asError(err)
+		e.Provider = r.Provider
+		return &e
+	}
+	return nil
 }
 
 func (l *link) codesOnly() bool {

@@ -154,8 +154,8 @@ type codes struct {
 
 func (*codes) CodesOnly() bool { return true }
 
-func (c *codes) Confirm(_ context.Context, to string) error {
-	c.confirmed = append(c.confirmed, to)
+func (c *codes) Confirm(_ context.Context, r Receipt) error {
+	c.confirmed = append(c.confirmed, r.ID)
 	return c.confirm
 }
 
@@ -230,16 +230,25 @@ func TestAttack_I4_WhatIsDeclinedCountsForNothing(t *testing.T) {
 	}
 }
 
-func TestAllWhoWantToKnowAreTold(t *testing.T) {
+func TestWhoSentATextIsTold(t *testing.T) {
 	a, b := &codes{}, &codes{confirm: errors.New("POST https://u:pw@host/+12015550123")}
-	err := NewChain(Named{"a", a}, Named{"x", &fake{}}, Named{"b", b}).Confirm(t.Context(), "+12015550123")
-	if len(a.confirmed) != 1 || len(b.confirmed) != 1 || a.confirmed[0] != "+12015550123" {
+	c := NewChain(Named{"a", a}, Named{"x", &fake{}}, Named{"b", b})
+	r, err := c.Send(t.Context(), Message{Code: "1"})
+	if err != nil || r.Provider != "a" || !r.Confirm {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	for _, r := range []Receipt{r, {Provider: "x", ID: "2"}, {Provider: "gone", ID: "3"}} {
+		if err := c.Confirm(t.Context(), r); err != nil {
+			t.Error(err)
+		}
+	}
+	if len(a.confirmed) != 1 || len(b.confirmed) != 0 || a.confirmed[0] != "1" {
 		t.Errorf("told %v and %v", a.confirmed, b.confirmed)
 	}
-	if err == nil || !strings.HasPrefix(err.Error(), "b ") || strings.Contains(err.Error(), "2015550123") || strings.Contains(err.Error(), "pw") {
-		t.Errorf("D7: the failure is %v", err)
+	if r, err := NewChain(Named{"x", &fake{}}).Send(t.Context(), Message{Code: "1"}); err != nil || r.Confirm {
+		t.Errorf("nobody wants to know of %+v, %v", r, err)
 	}
-	if err := NewChain(Named{"x", &fake{}}).Confirm(t.Context(), "+12015550123"); err != nil {
-		t.Error(err)
+	if err := c.Confirm(t.Context(), Receipt{Provider: "b", ID: "4"}); err == nil || !strings.HasPrefix(err.Error(), "b ") || strings.Contains(err.Error(), "2015550123") || strings.Contains(err.Error(), "pw") {
+		t.Errorf("D7: the failure is %v", err)
 	}
 }

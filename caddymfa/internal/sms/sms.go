@@ -39,6 +39,8 @@ type Receipt struct {
 	// Before is set by a [Chain]: what the senders have said that were asked before
 	// the one that accepted; nil for nothing. With Sent in it two copies may arrive.
 	Before *Error
+	// Confirm is set by a [Chain] when the sender is a [Confirmer].
+	Confirm bool
 }
 
 // Sender hands a text to a provider. Send returns when the provider has accepted
@@ -51,8 +53,8 @@ type Sender interface {
 // Confirmer is a [Sender] whose provider wants to know which texts were answered,
 // see caddymfa.SendConfirmer.
 type Confirmer interface {
-	// Confirm says that the code of the last text to this number was given back.
-	Confirm(ctx context.Context, to string) error
+	// Confirm says that the code of the text with this receipt was given back.
+	Confirm(ctx context.Context, r Receipt) error
 }
 
 // CodesOnly is a [Sender] whose provider writes the text and knows texts with

@@ -127,15 +127,17 @@ func (s *Verify) start(c *call, m sms.Message, locale string) (sms.Receipt, erro
 }
 
 // Confirm implements [sms.Confirmer]: whoever brings codes of his own must tell
-// Twilio which were answered. The number stands for the Verification, as it may in
-// place of its SID (the example approveVerificationWithPn of Twilio's OpenAPI
-// document), so that nothing has to be kept; one that is not pending is none of ours.
-func (s *Verify) Confirm(ctx context.Context, to string) error {
+// Twilio which were answered. A Verification that is not pending any more is no
+// failure.
+func (s *Verify) Confirm(ctx context.Context, r sms.Receipt) error {
+	if !anySID.MatchString(r.ID) {
+		return nil
+	}
 	var status int
 	err := s.rest.do(ctx, func(c *call) error {
 		p := &api.UpdateVerificationParams{}
 		p.SetStatus("approved")
-		v, err := api.NewApiService(c.handler()).UpdateVerification(s.c.Service, to, p)
+		v, err := api.NewApiService(c.handler()).UpdateVerification(s.c.Service, r.ID, p)
 		status = c.status
 		var sid *string
 		if v != nil {

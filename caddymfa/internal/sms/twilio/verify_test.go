@@ -14,7 +14,10 @@ import (
 	twiliotest "github.com/caddymfa/caddymfa/test/twilio"
 )
 
-const testVerify = "VA0123456789abcdef0123456789abcdef"
+const (
+	testVerify       = "VA0123456789abcdef0123456789abcdef"
+	testVerification = "VE0123456789abcdef0123456789abcdef"
+)
 
 func goodVerify() VerifyConfig {
 	return VerifyConfig{AccountSID: testAccount, APIKeySID: testKey, APIKeySecret: testSecret, Service: testVerify}
@@ -67,9 +70,9 @@ func TestVerifyAgainstTheStandIn(t *testing.T) {
 			t.Errorf("%s: %+v", name, e)
 		}
 	}
-	// It knows Verifications by their SID only: one that is not there is no failure.
-	if err := verifier(t, base).Confirm(t.Context(), "+12015550177"); err != nil {
-		t.Errorf("Confirm of an unknown number: %v", err)
+	// One that is not there any more is no failure.
+	if err := verifier(t, base).Confirm(t.Context(), sms.Receipt{ID: testVerification}); err != nil {
+		t.Errorf("Confirm of an unknown Verification: %v", err)
 	}
 }
 
@@ -78,10 +81,11 @@ func TestVerifyKeepsToTwiliosDocument(t *testing.T) {
 	c := goodVerify()
 	c.APIURL, c.Template, c.RiskCheck = twiliotest.VerifyDocument(t), "HJ0123456789abcdef0123456789abcdef", "off"
 	s := verifier(t, c)
-	if r, err := s.Send(t.Context(), codeMessage()); err != nil || !strings.HasPrefix(r.ID, "VE") {
+	r, err := s.Send(t.Context(), codeMessage())
+	if err != nil || !strings.HasPrefix(r.ID, "VE") {
 		t.Errorf("Send = %+v, %v", r, err)
 	}
-	if err := s.Confirm(t.Context(), to); err != nil {
+	if err := s.Confirm(t.Context(), r); err != nil {
 		t.Errorf("Confirm: %v", err)
 	}
 }
@@ -117,7 +121,7 @@ func TestVerifyRequests(t *testing.T) {
 		})
 	}
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if err := r.ParseForm(); err != nil || r.URL.Path != base+"/"+to || r.PostForm.Encode() != "Status=approved" {
+		if err := r.ParseForm(); err != nil || r.URL.Path != base+"/"+testVerification || r.PostForm.Encode() != "Status=approved" {
 			t.Errorf("Confirm: %s with %v, %v", r.URL, r.PostForm, err)
 		}
 		_, _ = io.WriteString(w, `{"sid":"VE0123456789abcdef0123456789abcdef","status":"approved"}`)
@@ -125,8 +129,14 @@ func TestVerifyRequests(t *testing.T) {
 	defer srv.Close()
 	c := goodVerify()
 	c.APIURL = srv.URL + "/base"
-	if err := verifier(t, c).Confirm(t.Context(), to); err != nil {
+	if err := verifier(t, c).Confirm(t.Context(), sms.Receipt{ID: testVerification}); err != nil {
 		t.Error(err)
+	}
+	c.APIURL = "http://127.0.0.1:1" // nobody is asked about what is no Verification
+	for _, id := range []string{"", "../x", "SM", to} {
+		if err := verifier(t, c).Confirm(t.Context(), sms.Receipt{ID: id}); err != nil {
+			t.Errorf("%q: %v", id, err)
+		}
 	}
 }
 
