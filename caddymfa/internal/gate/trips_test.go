@@ -3,11 +3,28 @@ package gate_test
 import (
 	"net/http"
 	"net/url"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/caddymfa/caddymfa/caddymfa/internal/event"
 )
+
+// answers makes the application one that takes longer than the store: when it has
+// answered the attempt is marked, and the user looked up. The function returned
+// counts round trips since its last answer.
+func (w *world) answers() (since func() int64) {
+	var at atomic.Int64
+	before, application := w.store.trips.Load(), w.app.Handler
+	w.app.Handler = http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		application.ServeHTTP(rw, r)
+		for i := 0; i < 400 && w.store.trips.Load() < before+2; i++ {
+			time.Sleep(5 * time.Millisecond)
+		}
+		at.Store(w.store.trips.Load())
+	})
+	return func() int64 { return w.store.trips.Load() - at.Load() }
+}
 
 // From the application's answer to the hand-over of the text there is one round
 // trip to the store: the challenge with its counts. Who the user is was looked up
@@ -15,27 +32,18 @@ import (
 func TestAChallengeIsOneRoundTrip(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		w.browser().signIn("alice") // whose number the gate has not met before
-		var since, trips, before int64
-		application := w.app.Handler
-		w.app.Handler = http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-			application.ServeHTTP(rw, r)
-			// Applications take longer than stores: the attempt is marked, and the user
-			// looked up.
-			for i := 0; i < 400 && w.store.trips.Load() < before+2; i++ {
-				time.Sleep(5 * time.Millisecond)
-			}
-			since = w.store.trips.Load()
-		})
-		w.phones.ring = func() { trips = w.store.trips.Load() - since }
-		before = w.store.trips.Load()
+		since, trips := w.answers(), int64(0)
+		w.phones.ring = func() { trips = since() }
 		c := w.browser().login("alice", "pw-a")
 		if trips != 1 {
 			t.Errorf("%d round trips between the application's answer and the text", trips)
 		}
 		w.store.ahead.Add(31e9)
 		texts := w.phones.count()
-		since = w.store.trips.Load()
-		c.send("resend")
+		c.get("/mfa")
+		before := w.store.trips.Load()
+		w.phones.ring = func() { trips = w.store.trips.Load() - before }
+		c.post("/mfa/resend", url.Values{"secondfactorauthenticationtoken": {c.token()}})
 		if w.phones.count() != texts+1 || trips > 3 { // the session, the user, the challenge
 			t.Errorf("another text: %d round trips, %d texts", trips, w.phones.count()-texts)
 		}
