@@ -1,9 +1,6 @@
 package caddymfa_test
 
 import (
-	"crypto/hmac"
-	"crypto/sha1" //nolint:gosec // what Twilio signs with
-	"encoding/base64"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -17,6 +14,7 @@ import (
 	"github.com/caddymfa/caddymfa/caddymfa/internal/match"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/sms/webhook"
 	"github.com/caddymfa/caddymfa/caddymfa/sendertest"
+	twiliotest "github.com/caddymfa/caddymfa/test/twilio"
 )
 
 // Everything is invented.
@@ -43,16 +41,12 @@ func made(sid string) http.HandlerFunc {
 
 const twilioReports = "https://login.example.com/mfa/receipts"
 
-// twilioReport is signed as Twilio's documentation says: the address, then the
-// fields by their names.
 func twilioReport(ref, to string) caddymfa.SendCallback {
 	fields := url.Values{"AccountSid": {twilioAccount}, "MessageSid": {"SM1"}, "MessageStatus": {"delivered"}, "To": {to}}
 	query := "ref=" + ref
-	h := hmac.New(sha1.New, []byte(twilioToken))
-	_, _ = io.WriteString(h, twilioReports+"?"+query+"AccountSid"+twilioAccount+"MessageSidSM1MessageStatusdeliveredTo"+to)
 	return caddymfa.SendCallback{Query: query, Body: []byte(fields.Encode()), Header: http.Header{
 		"Content-Type":       {"application/x-www-form-urlencoded"},
-		"X-Twilio-Signature": {base64.StdEncoding.EncodeToString(h.Sum(nil))},
+		"X-Twilio-Signature": {twiliotest.Sign(twilioToken, twilioReports+"?"+query, fields)},
 	}}
 }
 

@@ -110,38 +110,24 @@ var ErrReset = errors.New("account: reset meanwhile, or another number")
 // Change changes an account, one writer after the other. change sees the newest
 // state; an error of it ends the change and is returned as it is. epoch is the
 // one that the caller has begun in: when it is over the change is ErrReset.
-func (b *Book) Change(ctx context.Context, app, user string, epoch int, change func(*Account) error) (Account, error) {
-	k := key("a", app, user)
-	for i := range maxRetries {
-		a, v, err := load[Account](ctx, b, k)
-		if err != nil {
-			return Account{}, err
-		}
-		if a == nil {
-			a = &Account{}
-		}
+func (b *Book) Change(ctx context.Context, app, user string, epoch int, change func(*Account) error) (out Account, err error) {
+	err = swap(ctx, b, key("a", app, user), 0, func(a *Account) (bool, error) {
 		if a.Epoch != epoch {
-			return Account{}, ErrReset
+			return false, ErrReset
 		}
 		fresh := a.User == ""
 		if err := change(a); err != nil {
-			return Account{}, err
+			return false, err
 		}
-		a.User = user
-		if fresh {
+		if a.User = user; fresh {
 			if err := b.Remember(ctx, app, user); err != nil {
-				return Account{}, err
+				return false, err
 			}
 		}
-		err = save(ctx, b, k, *a, v, 0)
-		if !errors.Is(err, store.ErrConflict) {
-			return *a, err
-		}
-		if err := pause(ctx, i); err != nil {
-			return Account{}, err
-		}
-	}
-	return Account{}, errTooMany
+		out = *a
+		return true, nil
+	})
+	return out, err
 }
 
 // ErrEnrolled: the user has another number by now.
@@ -174,26 +160,14 @@ func (a *Account) SetNumber(number, lang, by string, now time.Time) {
 // Reset takes everything from a user: number, codes, devices, the count of wrong
 // codes. The epoch, which stays, ends what is under way.
 func (b *Book) Reset(ctx context.Context, app, user string) (was Account, err error) {
-	k := key("a", app, user)
-	for i := range maxRetries {
-		a, v, err := load[Account](ctx, b, k)
-		if err != nil {
-			return Account{}, err
-		}
-		if a != nil {
-			was = *a
-		}
-		err = save(ctx, b, k, Account{Epoch: was.Epoch + 1}, v, 0)
-		if err == nil {
-			return was, b.Unlock(ctx, app, user)
-		} else if !errors.Is(err, store.ErrConflict) {
-			return was, err
-		}
-		if err := pause(ctx, i); err != nil {
-			return was, err
-		}
+	err = swap(ctx, b, key("a", app, user), 0, func(a *Account) (bool, error) {
+		was, *a = *a, Account{Epoch: a.Epoch + 1}
+		return true, nil
+	})
+	if err != nil {
+		return was, err
 	}
-	return was, errTooMany
+	return was, b.Unlock(ctx, app, user)
 }
 
 // Unlock forgets the wrong codes of a user.
@@ -296,27 +270,34 @@ func (b *Book) Right(ctx context.Context, app, user string) error {
 // guardTTL keeps the count of a row long after its last try.
 const guardTTL = 400 * 24 * time.Hour
 
-// change is one compare-and-swap on the guard; parallel tries wait in line.
+// change changes the guard; parallel tries wait in line.
 func (b *Book) change(ctx context.Context, app, user string, f func(guard, time.Time) (guard, bool)) error {
-	k := key("g", app, user)
 	now, err := b.store.Now(ctx)
 	if err != nil {
 		return fmt.Errorf("account: clock: %w", err)
 	}
+	return swap(ctx, b, key("g", app, user), guardTTL, func(g *guard) (write bool, _ error) {
+		*g, write = f(*g, now)
+		return write, nil
+	})
+}
+
+// swap changes what lies under a key, one writer after the other. change sees the
+// newest value, a zero one where there is none, and says whether it is to be
+// written; an error of it ends the swap and is returned as it is.
+func swap[T any](ctx context.Context, b *Book, k string, ttl time.Duration, change func(*T) (write bool, err error)) error {
 	for i := range maxRetries {
-		g, v, err := load[guard](ctx, b, k)
+		v, version, err := load[T](ctx, b, k)
 		if err != nil {
 			return err
 		}
-		if g == nil {
-			g = &guard{}
+		if v == nil {
+			v = new(T)
 		}
-		next, write := f(*g, now)
-		if !write {
-			return nil
+		if write, err := change(v); err != nil || !write {
+			return err
 		}
-		err = save(ctx, b, k, next, v, guardTTL)
-		if !errors.Is(err, store.ErrConflict) {
+		if err = save(ctx, b, k, *v, version, ttl); !errors.Is(err, store.ErrConflict) {
 			return err
 		}
 		if err := pause(ctx, i); err != nil {

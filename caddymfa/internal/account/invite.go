@@ -5,8 +5,6 @@ import (
 	"crypto/subtle"
 	"errors"
 	"time"
-
-	"github.com/caddymfa/caddymfa/caddymfa/internal/store"
 )
 
 // InviteTTL is how long an invitation waits for its user.
@@ -31,25 +29,15 @@ func (b *Book) Invite(ctx context.Context, app, name string, now time.Time) (cod
 	plain := newCode()
 	i := invitation{Salt: salt(), Until: now.Add(InviteTTL)}
 	i.Hash = hash(i.Salt, plain)
-	err = b.replace(ctx, inviteKey(app, name), i)
+	err = b.setInvite(ctx, app, name, i)
 	return show(plain), i.Until, err
 }
 
-// replace puts a record in the place of another, or of none.
-func (b *Book) replace(ctx context.Context, k string, i invitation) error {
-	for n := range maxRetries {
-		_, v, err := load[invitation](ctx, b, k)
-		if err != nil {
-			return err
-		}
-		if err = save(ctx, b, k, i, v, InviteTTL); !errors.Is(err, store.ErrConflict) {
-			return err
-		}
-		if err := pause(ctx, n); err != nil {
-			return err
-		}
-	}
-	return errTooMany
+func (b *Book) setInvite(ctx context.Context, app, name string, i invitation) error {
+	return swap(ctx, b, inviteKey(app, name), InviteTTL, func(was *invitation) (bool, error) {
+		*was = i
+		return true, nil
+	})
 }
 
 // Invited says until when a user is invited; zero when he is not.
@@ -74,21 +62,16 @@ func (b *Book) Accept(ctx context.Context, app, name, code string) (proof []byte
 // UseInvite uses an invitation up: of two who have proven it one wins, the other is
 // ErrNotInvited.
 func (b *Book) UseInvite(ctx context.Context, app, name string, proof []byte) error {
-	k := inviteKey(app, name)
-	i, v, err := load[invitation](ctx, b, k)
-	switch {
-	case err != nil:
-		return err
-	case i == nil || len(proof) == 0 || subtle.ConstantTimeCompare(i.Hash, proof) != 1:
-		return ErrNotInvited
-	}
-	if err = save(ctx, b, k, invitation{}, v, time.Minute); errors.Is(err, store.ErrConflict) {
-		return ErrNotInvited
-	}
-	return err
+	return swap(ctx, b, inviteKey(app, name), time.Minute, func(i *invitation) (bool, error) {
+		if len(proof) == 0 || subtle.ConstantTimeCompare(i.Hash, proof) != 1 {
+			return false, ErrNotInvited
+		}
+		*i = invitation{}
+		return true, nil
+	})
 }
 
 // Uninvite takes an invitation back.
 func (b *Book) Uninvite(ctx context.Context, app, name string) error {
-	return b.replace(ctx, inviteKey(app, name), invitation{})
+	return b.setInvite(ctx, app, name, invitation{})
 }

@@ -138,3 +138,23 @@ func TestAttack_G1_AResetTakesTheInvitationBack(t *testing.T) {
 		c.get("/mfa").send("invite", "invite", code).to("/mfa")
 	}, invited)
 }
+
+// A program gives the invitation with the number.
+func TestAttack_F6_TheAPIAsksForTheInvitation(t *testing.T) {
+	eachAPI(t, func(t *testing.T, w *world) {
+		w.browser().no(1143, "POST", "/auth/login/2fa", "", `{"username":"alice","password":"pw-a"}`)
+		c, code := w.browser(), w.invite("alice")
+		number := func(more string) string { return `{"phoneno2fa":"` + numbers["alice"] + `"` + more + `}` }
+		second := "secondfactorauthenticationtoken=" + c.password("alice")
+		c.no(1067, "PUT", "/auth/login/2fa", second, number(""))
+		c.no(1129, "PUT", "/auth/login/2fa", second, number(`,"invite":"aaaaa-aaaaa-aaaaa"`))
+		if n := w.phones.count(); n != 0 {
+			t.Fatalf("%d texts", n)
+		}
+		c.ok("PUT", "/auth/login/2fa", second, number(`,"invite":"`+code+`"`))
+		out := c.ok("PUT", "/auth/login/2fa/verification/otp", second, `{"otp":"`+w.phones.last(t, "alice")+`"}`)
+		if out["access_token"] == nil || w.events.count(event.Enrolled, event.OK) != 1 {
+			t.Errorf("%v\n%s", out, w.events)
+		}
+	}, invited)
+}

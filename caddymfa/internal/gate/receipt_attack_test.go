@@ -1,13 +1,8 @@
 package gate_test
 
 import (
-	"crypto/hmac"
-	"crypto/sha1" //nolint:gosec // Twilio's signature
-	"encoding/base64"
 	"encoding/json"
 	"fmt"
-	"io"
-	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -25,6 +20,7 @@ import (
 	"github.com/caddymfa/caddymfa/caddymfa/internal/page"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/sms"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/sms/twilio"
+	twiliotest "github.com/caddymfa/caddymfa/test/twilio"
 )
 
 const (
@@ -121,18 +117,6 @@ func (p *provider) reporting(t *testing.T, patience time.Duration, inbox func() 
 	}
 }
 
-// signed is Twilio's signature, made as its documentation says and not by the
-// library that checks it.
-func signed(token, address string, form url.Values) string {
-	text := address
-	for _, k := range slices.Sorted(maps.Keys(form)) {
-		text += k + form.Get(k)
-	}
-	h := hmac.New(sha1.New, []byte(token))
-	_, _ = io.WriteString(h, text)
-	return base64.StdEncoding.EncodeToString(h.Sum(nil))
-}
-
 func reportOf(status, code string) url.Values {
 	form := url.Values{
 		"MessageSid": {sidOf(1)}, "SmsSid": {sidOf(1)}, "MessageStatus": {status}, "SmsStatus": {status}, "AccountSid": {twilioAccount},
@@ -149,7 +133,7 @@ func (w *world) report(node int, at string, form url.Values) int {
 	w.t.Helper()
 	c := &client{w: w, node: node, addr: "203.0.113.9", cookies: map[string]string{}}
 	_, query, _ := strings.Cut(at, "?")
-	c.post("/mfa/receipts?"+query, form, "X-Twilio-Signature", signed(twilioToken, at, form), "Accept", "*/*")
+	c.post("/mfa/receipts?"+query, form, "X-Twilio-Signature", twiliotest.Sign(twilioToken, at, form), "Accept", "*/*")
 	if c.body != "" {
 		w.t.Fatalf("a report was answered %q", c.body)
 	}
@@ -318,7 +302,7 @@ func TestAttack_H8_ForgedReportsChangeNothing(t *testing.T) {
 		}
 
 		form := reportOf("undelivered", "30005")
-		right := signed(twilioToken, at, form)
+		right := twiliotest.Sign(twilioToken, at, form)
 		tampered, stranger := reportOf("delivered", ""), reportOf("undelivered", "30005")
 		stranger.Set("AccountSid", "AC00000000000000000000000000000000")
 		twice := form.Encode() + "&MessageStatus=delivered"
@@ -334,19 +318,19 @@ func TestAttack_H8_ForgedReportsChangeNothing(t *testing.T) {
 		}{
 			"no signature":          {post(query, form.Encode()), 403, event.Forged},
 			"an empty signature":    {post(query, form.Encode(), sig, ""), 403, event.Forged},
-			"another token":         {post(query, form.Encode(), sig, signed(otherToken, at, form)), 403, event.Forged},
-			"no token":              {post(query, form.Encode(), sig, signed("", at, form)), 403, event.Forged},
+			"another token":         {post(query, form.Encode(), sig, twiliotest.Sign(otherToken, at, form)), 403, event.Forged},
+			"no token":              {post(query, form.Encode(), sig, twiliotest.Sign("", at, form)), 403, event.Forged},
 			"another text":          {post(others, form.Encode(), sig, right), 403, event.Forged},
-			"no text":               {post("", form.Encode(), sig, signed(twilioToken, callbackURL, form)), 403, event.Forged},
-			"a text of no form":     {post("ref=x", form.Encode(), sig, signed(twilioToken, callbackURL+"?ref=x", form)), 403, event.Forged},
-			"two texts":             {post(query+"&"+others, form.Encode(), sig, signed(twilioToken, at+"&"+others, form)), 403, event.Forged},
-			"a hash of the body":    {post(query+"&bodySHA256=00", form.Encode(), sig, signed(twilioToken, at+"&bodySHA256=00", url.Values{})), 403, event.Forged},
+			"no text":               {post("", form.Encode(), sig, twiliotest.Sign(twilioToken, callbackURL, form)), 403, event.Forged},
+			"a text of no form":     {post("ref=x", form.Encode(), sig, twiliotest.Sign(twilioToken, callbackURL+"?ref=x", form)), 403, event.Forged},
+			"two texts":             {post(query+"&"+others, form.Encode(), sig, twiliotest.Sign(twilioToken, at+"&"+others, form)), 403, event.Forged},
+			"a hash of the body":    {post(query+"&bodySHA256=00", form.Encode(), sig, twiliotest.Sign(twilioToken, at+"&bodySHA256=00", url.Values{})), 403, event.Forged},
 			"a tampered body":       {post(query, tampered.Encode(), sig, right), 403, event.Forged},
 			"a field more":          {post(query, form.Encode()+"&x=y", sig, right), 403, event.Forged},
-			"another host, signed":  {post(query, form.Encode(), sig, signed(twilioToken, strings.Replace(at, "login.", "evil.", 1), form)), 403, event.Forged},
-			"the request's host":    {post(query, form.Encode(), "Host", "evil.example.com", sig, signed(twilioToken, "https://evil.example.com/mfa/receipts?"+query, form)), 403, event.Forged},
-			"plain http":            {post(query, form.Encode(), sig, signed(twilioToken, strings.Replace(at, "https", "http", 1), form)), 403, event.Forged},
-			"another account":       {post(query, stranger.Encode(), sig, signed(twilioToken, at, stranger)), 403, event.Forged},
+			"another host, signed":  {post(query, form.Encode(), sig, twiliotest.Sign(twilioToken, strings.Replace(at, "login.", "evil.", 1), form)), 403, event.Forged},
+			"the request's host":    {post(query, form.Encode(), "Host", "evil.example.com", sig, twiliotest.Sign(twilioToken, "https://evil.example.com/mfa/receipts?"+query, form)), 403, event.Forged},
+			"plain http":            {post(query, form.Encode(), sig, twiliotest.Sign(twilioToken, strings.Replace(at, "https", "http", 1), form)), 403, event.Forged},
+			"another account":       {post(query, stranger.Encode(), sig, twiliotest.Sign(twilioToken, at, stranger)), 403, event.Forged},
 			"JSON":                  {post(query, `{"MessageStatus":"delivered"}`, sig, right, "Content-Type", "application/json"), 403, event.Forged},
 			"a field twice":         {post(query, twice, sig, right), 403, event.Ambiguous},
 			"a body of no form":     {post(query, "a=%zz", sig, right), 403, event.Ambiguous},

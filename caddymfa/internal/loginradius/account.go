@@ -98,15 +98,13 @@ func (a *API) proveNumber(v *visit) (any, *problem) {
 	return a.profile(v, v.c.Session), nil
 }
 
-// proven takes over what came of a code in a verified session.
+// proven takes over what came of a code that leaves the session where it is.
 func (v *visit) proven(res flow.Verification, err error) *problem {
 	switch {
 	case err != nil:
 		return broken(err)
 	case res.Reason != event.OK:
-		p := refused(res.Reason)
-		p.until = res.Until
-		return p
+		return rejected(res)
 	case res.Session != nil:
 		v.c.Session = res.Session
 	}

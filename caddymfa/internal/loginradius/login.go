@@ -154,15 +154,9 @@ func (a *API) setNumber(v *visit) (any, *problem) {
 	}
 	if v.g.Uninvited(st) {
 		res, err := a.Flow.Accept(v.c.R.Context(), v.g, v.c, v.field("invite"))
-		if err != nil {
-			return nil, broken(err)
-		}
-		if res.Reason != event.OK {
-			p := refused(res.Reason)
-			p.until = res.Until
+		if p := v.proven(res, err); p != nil {
 			return nil, p
 		}
-		v.c.Session = res.Session
 	}
 	s, sending, err := a.Flow.SetNumber(v.c.R.Context(), v.g, v.c, number)
 	if err == nil && sending.Reason == event.Denied {
@@ -211,15 +205,20 @@ func (a *API) recover(v *visit) (any, *problem) {
 	return a.checked(v, res, err)
 }
 
+// rejected is a code that was not accepted.
+func rejected(res flow.Verification) *problem {
+	p := refused(res.Reason)
+	p.until = res.Until
+	return p
+}
+
 // checked answers what came of a code in a login.
 func (a *API) checked(v *visit, res flow.Verification, err error) (any, *problem) {
 	switch {
 	case err != nil:
 		return nil, broken(err)
 	case res.Reason != event.OK || res.Release == nil:
-		p := refused(res.Reason)
-		p.until = res.Until
-		return nil, p
+		return nil, rejected(res)
 	}
 	return a.loggedIn(v, res.Release.Session)
 }

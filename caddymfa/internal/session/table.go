@@ -161,7 +161,7 @@ func (t *Table) write(ctx context.Context, g *Gate, id ID, rec Record, ifVersion
 	if len(with) == 0 {
 		put.Do(ctx, t.store)
 	} else {
-		t.store.Batch(ctx, append(with, put)...)
+		t.store.Batch(ctx, append([]*store.Op{put}, with...)...)
 	}
 	if put.Err != nil {
 		return nil, put.Err

@@ -24,7 +24,7 @@ func TestSegmentsAreTwilios(t *testing.T) {
 			{Code: "123456", App: "Płace 給与 €", Minutes: 1},
 		} {
 			texts = append(texts, tpl.Render(l, v))
-			for what := range notices {
+			for what := range builtIn().notices {
 				texts = append(texts, tpl.Notice(what, l, v))
 			}
 		}

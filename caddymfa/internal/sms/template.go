@@ -42,7 +42,7 @@ type Templates struct {
 // text of that language. A text holds {code} once, may
 // hold {app} and {minutes}, and is one line: the gate adds the last line itself.
 func NewTemplates(custom map[string]string) (*Templates, error) {
-	texts := maps.Clone(builtin)
+	texts := maps.Clone(builtIn().codes)
 	named := map[string]string{} // canonical language to the way it was written
 	t := &Templates{texts: texts}
 	for _, written := range slices.Sorted(maps.Keys(custom)) {
@@ -117,10 +117,9 @@ func (t *Templates) Render(l string, v Vars) string {
 // Notice writes a text that tells an owner what has happened, in the built-in
 // language that is the closest. It holds no code.
 func (t *Templates) Notice(what Notice, accept string, v Vars) string {
-	return fill(notices[what][ofNotices.Match(accept)], v)
+	w := builtIn()
+	return fill(w.notices[what][w.langs.Match(accept)], v)
 }
-
-var ofNotices = lang.NewMatcher(lang.BuiltIn)
 
 func compose(template string, v Vars) string {
 	text := fill(template, v)

@@ -44,7 +44,7 @@ func TestBuiltInTextsFitOneSegment(t *testing.T) {
 		if n, _ := Segments(tpl.Render(l, Vars{Code: "123456", App: "Payroll", Minutes: 5, Host: "a.example.com"})); n != 1 {
 			t.Errorf("%s: %d segments with short names", l, n)
 		}
-		for what := range notices {
+		for what := range builtIn().notices {
 			notice := tpl.Notice(what, l, Vars{App: app})
 			if n, gsm := Segments(notice); n > want || gsm != (want == 1) {
 				t.Errorf("notice %s %s: %d segments, GSM-7 %v, %d characters: %q", what, l, n, gsm, utf8.RuneCountInString(notice), notice)
@@ -55,12 +55,12 @@ func TestBuiltInTextsFitOneSegment(t *testing.T) {
 		}
 	}
 	for _, what := range []Notice{Locked, Changed, Added, Removed, Recovered, WasReset} {
-		if len(notices[what]) != len(lang.BuiltIn) {
-			t.Errorf("notice %s is there in %d languages", what, len(notices[what]))
+		if len(builtIn().notices[what]) != len(lang.BuiltIn) {
+			t.Errorf("notice %s is there in %d languages", what, len(builtIn().notices[what]))
 		}
 	}
-	if len(notices) != 6 {
-		t.Errorf("%d notices", len(notices))
+	if len(builtIn().notices) != 6 {
+		t.Errorf("%d notices", len(builtIn().notices))
 	}
 	if w := tpl.Warnings("default", app, host); len(w) != 0 {
 		t.Errorf("built-in texts are warned of: %q", w)

@@ -3,6 +3,7 @@ package sms
 import (
 	"embed"
 	"encoding/json"
+	"sync"
 
 	"github.com/caddymfa/caddymfa/caddymfa/internal/lang"
 )
@@ -20,23 +21,30 @@ const (
 	WasReset  Notice = "reset"     // an operator has taken the second factor away
 )
 
-// wordings are the texts without configuration, a file for each language: code, and
-// the notices by their names. The code comes first, for the preview on a locked
-// screen; there is no link. Where the alphabet is GSM-7, each is one segment with an
+// files are the texts without configuration, one for each language: code, and the
+// notices by their names. The code comes first, for the preview on a locked screen;
+// there is no link. Where the alphabet is GSM-7, each is one segment with an
 // application name and a host of 30 characters; Czech, Polish, Portuguese and Turkish
 // do without their accents for that, as is usual in texts there. In other alphabets
 // a segment is 70 characters, and that takes two.
 //
 //go:embed texts/*.json
-var wordings embed.FS
+var files embed.FS
 
-var builtin, notices = read()
+// wordings are these texts by language, and the languages to choose from.
+type wordings struct {
+	codes   map[string]string
+	notices map[Notice]map[string]string
+	langs   *lang.Matcher
+}
 
-// read panics on what the package's tests refuse: a file that is missing or no JSON.
-func read() (codes map[string]string, notices map[Notice]map[string]string) {
-	codes, notices = map[string]string{}, map[Notice]map[string]string{}
+// builtIn reads them when the first text is wanted: most commands of the binary want
+// none. It panics on what this package's tests refuse, a file that is missing or no
+// JSON.
+var builtIn = sync.OnceValue(func() wordings {
+	w := wordings{map[string]string{}, map[Notice]map[string]string{}, lang.NewMatcher(lang.BuiltIn)}
 	for _, l := range lang.BuiltIn {
-		b, err := wordings.ReadFile("texts/" + l + ".json")
+		b, err := files.ReadFile("texts/" + l + ".json")
 		if err != nil {
 			panic(err)
 		}
@@ -44,16 +52,16 @@ func read() (codes map[string]string, notices map[Notice]map[string]string) {
 		if err := json.Unmarshal(b, &texts); err != nil {
 			panic(err)
 		}
-		codes[l] = texts["code"]
 		for what, text := range texts {
 			if what == "code" {
+				w.codes[l] = text
 				continue
 			}
-			if notices[what] == nil {
-				notices[what] = map[string]string{}
+			if w.notices[what] == nil {
+				w.notices[what] = map[string]string{}
 			}
-			notices[what][l] = text
+			w.notices[what][l] = text
 		}
 	}
-	return codes, notices
-}
+	return w
+})
