@@ -79,7 +79,8 @@ func TestErrors(t *testing.T) {
 		"second global block":           {"{\nmfa {\nsms console\n}\nmfa {\nsms console\n}\n}\n", "second global mfa block"},
 		"J12 path matcher":              {globalBlock + ":9999 {\nmfa /admin/* {\n" + ok + "}\n}\n", "public"},
 		"J12 named matcher":             {globalBlock + ":9999 {\n@x not path /a\nmfa @x {\n" + ok + "}\n}\n", "matcher"},
-		"no global block":               {":9999 {\nmfa {\n" + ok + "}\n}\n", "global option mfa"},
+		"no global block":               {":9999 {\nmfa {\n" + ok + "}\n}\n", "needs the global option mfa"},
+		"a global block that fails":     {strings.Replace(globalBlock, "countries GB", "countries XX", 1) + ":9999 {\nmfa {\n" + ok + "}\n}\n", `country "XX" is not known`},
 		"no sms":                        {global("countries GB"), "no sms block"},
 		"no countries":                  {global("sms console"), "countries is missing"},
 		"unknown country":               {global("sms console\ncountries XX"), "XX"},
@@ -214,6 +215,10 @@ func TestErrors(t *testing.T) {
 			err := provision(tc.in)
 			if err == nil || !strings.Contains(err.Error(), tc.want) {
 				t.Errorf("got %v, want %q", err, tc.want)
+			}
+			// Whichever of the two apps Caddy loads first.
+			if err != nil && strings.Contains(err.Error(), "needs the global option") != (name == "no global block") {
+				t.Errorf("the global option is missing, says %v", err)
 			}
 		})
 	}

@@ -140,7 +140,9 @@ const (
 func (h *Handler) Provision(ctx caddy.Context) error {
 	h.log = ctx.Logger()
 	mod, err := ctx.AppIfConfigured("mfa")
-	if err != nil {
+	if err != nil && !errors.Is(err, caddy.ErrNotConfigured) {
+		return fmt.Errorf("global option mfa: %w", err)
+	} else if err != nil {
 		return fmt.Errorf("the directive mfa needs the global option mfa, with an sms block in it: without it no code could be sent: %w", err)
 	}
 	app := mod.(*App) //nolint:forcetypeassert // the app of that name
