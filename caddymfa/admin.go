@@ -12,6 +12,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddymfa/caddymfa/caddymfa/internal/flow"
+	"github.com/caddymfa/caddymfa/caddymfa/internal/gate"
 )
 
 func init() {
@@ -31,8 +32,9 @@ func init() {
 //	POST /mfa/users/help-desk-code  {app, user, by}         a code for one login within an hour, shown here only
 //	POST /mfa/users/invite          {app, user, by}         a code by which the user names a number within a week (enroll invite)
 //	POST /mfa/users/end-sessions    {app, user, by}         ends all sessions
+//	POST /mfa/users/alias           {app, user, alias, by}  another name of the same user
 //
-// app may be left out where there is one application. Errors have Caddy's form,
+// The users of a host of a wildcard site are those of the app "<app>@<host>". app may be left out where there is one application. Errors have Caddy's form,
 // {"error": "…"}, with status 400, 404, 405 or 503.
 type AdminAPI struct {
 	app *App
@@ -64,6 +66,7 @@ type operation struct {
 	App   string `json:"app"`
 	User  string `json:"user"`
 	Phone string `json:"phone,omitempty"`
+	Alias string `json:"alias,omitempty"`
 	By    string `json:"by,omitempty"`
 }
 
@@ -109,14 +112,14 @@ func (a *AdminAPI) serve(w http.ResponseWriter, r *http.Request) error {
 	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxOperation))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&op); err != nil || d.More() {
-		return adminError(http.StatusBadRequest, "the body is not {app, user, phone, by}: %v", err)
+		return adminError(http.StatusBadRequest, "the body is not {app, user, phone, alias, by}: %v", err)
 	}
 	if err := a.check(&op, verb); err != nil {
 		return caddy.APIError{HTTPStatus: http.StatusBadRequest, Err: err}
 	}
 	out, err := act(r, a.app.flow, flow.Operator{App: op.App, User: op.User, By: op.By}, op)
 	switch {
-	case errors.Is(err, flow.ErrAmbiguous), errors.Is(err, flow.ErrNumber), errors.Is(err, flow.ErrEnrolled):
+	case errors.Is(err, flow.ErrTaken), errors.Is(err, flow.ErrNumber), errors.Is(err, flow.ErrEnrolled):
 		return caddy.APIError{HTTPStatus: http.StatusBadRequest, Err: err}
 	case err != nil:
 		return caddy.APIError{HTTPStatus: http.StatusServiceUnavailable, Err: err}
@@ -142,7 +145,7 @@ func (a *AdminAPI) check(op *operation, verb string) error {
 	switch {
 	case op.App == "":
 		return fmt.Errorf("app is missing: it is one of %s", strings.Join(apps, ", "))
-	case !slices.Contains(apps, op.App):
+	case !slices.Contains(apps, op.App) && !slices.ContainsFunc(apps, func(app string) bool { return ofHost(app, op.App) }):
 		return fmt.Errorf("there is no application %q: it is one of %s", op.App, strings.Join(apps, ", "))
 	case op.User == "" && verb != "list":
 		return errors.New("user is missing")
@@ -150,8 +153,17 @@ func (a *AdminAPI) check(op *operation, verb string) error {
 		return fmt.Errorf("user and by have at most %d bytes", maxName)
 	case op.Phone == "" && verb == "set-phone":
 		return errors.New("phone is missing: write the number with its country code, such as +49…")
+	case len(op.Alias) > maxName || op.Alias == "" && verb == "alias":
+		return fmt.Errorf("alias is missing, or longer than %d bytes: it is another name of the same user", maxName)
 	}
 	return nil
+}
+
+// ofHost reports whether users are those of one host of an application.
+func ofHost(app, users string) bool {
+	host, ok := strings.CutPrefix(users, gate.UsersOf(app, ""))
+	name, is := gate.Hostname(host)
+	return ok && is && name == host
 }
 
 // acts are what operators may do, by the last part of the route and as verbs of
@@ -183,6 +195,9 @@ var acts = map[string]func(*http.Request, *flow.Flow, flow.Operator, operation) 
 	"invite": func(r *http.Request, f *flow.Flow, o flow.Operator, _ operation) (any, error) {
 		code, until, err := f.Invite(r.Context(), o)
 		return done{User: o.User, Done: "with this code the user names a number at the next login; it is shown here only", Code: code, Until: stamp(until)}, err
+	},
+	"alias": func(r *http.Request, f *flow.Flow, o flow.Operator, op operation) (any, error) {
+		return done{User: o.User, Done: op.Alias + " is the same user from now on"}, f.Alias(r.Context(), o, op.Alias)
 	},
 	"end-sessions": func(r *http.Request, f *flow.Flow, o flow.Operator, _ operation) (any, error) {
 		n, err := f.EndSessionsOf(r.Context(), o)

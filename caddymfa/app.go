@@ -29,6 +29,7 @@ import (
 	"github.com/caddymfa/caddymfa/caddymfa/internal/account"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/challenge"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/flow"
+	"github.com/caddymfa/caddymfa/caddymfa/internal/intake"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/keyring"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/limit"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/loginradius"
@@ -76,6 +77,11 @@ type App struct {
 	// Limits bound texts and wrong codes.
 	Limits *LimitsConfig `json:"limits,omitempty"`
 
+	// Spool is the room in bytes, in temporary files, for long bodies that must be
+	// read before they go on, of all requests together: uploads of verified users to
+	// applications that take a login at any address. Default 1 GiB.
+	Spool int64 `json:"spool,omitempty"`
+
 	// API turns on LoginRadius' API for programs.
 	API *APIConfig `json:"api,omitempty"`
 
@@ -90,6 +96,7 @@ type App struct {
 	held    []string                  // keys of the pool that this configuration holds
 	codes   challenge.Rules
 	phones  phone.Policy
+	spool   *intake.Spool
 
 	clients []*loginradius.Client
 }
@@ -150,6 +157,9 @@ func (App) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "mfa", New: func() caddy.Module { return new(App) }}
 }
 
+// defaultSpool is the room for long bodies, in bytes.
+const defaultSpool = 1 << 30
+
 // pool keeps stores and session tables over reloads.
 var pool = caddy.NewUsagePool()
 
@@ -162,6 +172,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 	}
 	if err := a.provisionAPI(); err != nil {
 		return err
+	}
+	if a.spool = (&intake.Spool{Size: defaultSpool}); a.Spool != 0 {
+		a.spool.Size = a.Spool
 	}
 	st, opener, err := a.provisionStore(ctx)
 	if err != nil {

@@ -63,7 +63,7 @@ var words = map[string]struct {
 func init() {
 	type f = func(*parser, *caddyfile.Dispenser) error
 	single := map[string]f{
-		"app":              func(p *parser, d *caddyfile.Dispenser) error { return one(d, &p.h.App) },
+		"app":              (*parser).app,
 		"preset":           func(_ *parser, d *caddyfile.Dispenser) error { d.NextSegment(); return nil }, // it was read first
 		"login_page":       (*parser).loginPage,
 		"public_assets":    (*parser).publicAssets,
@@ -89,7 +89,7 @@ func init() {
 		"login_flow": func(p *parser, d *caddyfile.Dispenser) error { return p.entry(d, &p.h.LoginFlow, false, false) },
 		"public":     func(p *parser, d *caddyfile.Dispenser) error { return p.entry(d, &p.h.Public, true, false) },
 		"deny":       func(p *parser, d *caddyfile.Dispenser) error { return p.entry(d, &p.h.Deny, true, true) },
-		"trap":       func(p *parser, d *caddyfile.Dispenser) error { return lines(d, &p.h.Traps) },
+		"trap":       func(p *parser, d *caddyfile.Dispenser) error { return p.lines(d, &p.h.Traps) },
 		"credential": (*parser).credential,
 		"logout":     (*parser).logout,
 		"token":      (*parser).token,
@@ -111,20 +111,20 @@ func init() {
 // UnmarshalCaddyfile sets up the handler from tokens. Syntax:
 //
 //	mfa [<matcher>] {
-//		app             <name>
+//		app             <name> [shared]
 //		preset          <name> [<base path>]
 //		login [<name>] {
 //			method   <method>...
 //			path     <path>... | any_path
 //			fields   <name>...
 //			json     <path> [<value>]
-//			basic    <probe path>
+//			basic    <probe path with {user}> [<status>...]
 //			user     form|query|json|answer_cookie|answer_header|answer_json <name> [<regexp>] | constant <name> | basic
 //			password form|json <name>
-//			identity <path> <regexp> | <path> json <path>
+//			identity <path with {user}> <regexp> | <path with {user}> json <path>
 //			success  <condition>...
 //			failure  <condition>...
-//			hold     follow|<duration>
+//			hold     follow <path>|<duration>
 //		}
 //		first_factor    <placeholder>
 //		login_page      <path>[?<query with {next}>]
@@ -218,6 +218,19 @@ func set(d *caddyfile.Dispenser, to *[]string) error {
 	return many(d, to)
 }
 
+func (p *parser) app(d *caddyfile.Dispenser) error {
+	if !d.Args(&p.h.App) {
+		return d.ArgErr()
+	}
+	if d.NextArg() {
+		if d.Val() != "shared" {
+			return d.Errf("app: %q: behind the name may stand shared, which lets the users of all hosts of a wildcard site be the same people", d.Val())
+		}
+		p.h.SharedUsers = true
+	}
+	return none(d)
+}
+
 func (p *parser) loginPage(d *caddyfile.Dispenser) error {
 	if err := one(d, &p.h.LoginPage); err != nil {
 		return err
@@ -250,15 +263,27 @@ func (p *parser) enroll(d *caddyfile.Dispenser) error {
 }
 
 func (p *parser) maxReply(d *caddyfile.Dispenser) error {
+	if err := size(d, &p.h.MaxReply); err != nil {
+		return err
+	}
+	if p.h.MaxReply > maxMaxReply {
+		return d.Errf("max_reply %s: write a size up to 512KiB", d.Val())
+	}
+	return nil
+}
+
+// size reads a size in bytes, such as 64KiB.
+func size(d *caddyfile.Dispenser, to *int64) error {
+	word := d.Val()
 	var v string
 	if !d.AllArgs(&v) {
 		return d.ArgErr()
 	}
 	n, err := humanize.ParseBytes(v)
-	if err != nil || n > maxMaxReply {
-		return d.Errf("max_reply %s: write a size up to 512KiB", v)
+	if err != nil || n == 0 || n > 1<<50 {
+		return d.Errf("%s %s: write a size such as 64KiB or 1GiB", word, v)
 	}
-	p.h.MaxReply = int64(n) //nolint:gosec // bounded above
+	*to = int64(n) //nolint:gosec // bounded above
 	return nil
 }
 
@@ -429,7 +454,7 @@ func (p *parser) logout(d *caddyfile.Dispenser) error {
 	}
 	l := LogoutConfig{Request: q}
 	if len(rest) > 0 {
-		line, err := conditions(d, rest)
+		line, err := p.conditions(d, rest)
 		if err != nil {
 			return err
 		}

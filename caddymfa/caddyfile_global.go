@@ -48,6 +48,7 @@ func parseGlobal(d *caddyfile.Dispenser, existing any) (any, error) {
 //			tries    <n>
 //		}
 //		resend <duration>...
+//		spool  <size>
 //		limits {
 //			user_sends|ip_sends|prefix_sends|country_sends|app_sends|budget <n> <duration> [record]
 //			conversion <percent> <floor> <duration> [record]
@@ -103,8 +104,10 @@ func (a *App) word(d *caddyfile.Dispenser, name string) error {
 		return a.limits(d)
 	case "api":
 		return a.api(d)
+	case "spool":
+		return size(d, &a.Spool)
 	}
-	return d.Errf("%q is no setting of the global option mfa: it would have been without effect; the settings are secret, store, sms, countries, template, directory, code, resend, limits, api", name)
+	return d.Errf("%q is no setting of the global option mfa: it would have been without effect; the settings are secret, store, sms, countries, template, directory, code, resend, limits, spool, api", name)
 }
 
 // guest reads a module by the name after the word.
@@ -440,7 +443,7 @@ func (s *WebhookSender) word(d *caddyfile.Dispenser, name string, p *string) err
 		}
 		s.Form = append(s.Form, f)
 	case name == "success":
-		if err := lines(d, &s.Success); err != nil {
+		if err := (&parser{}).lines(d, &s.Success); err != nil {
 			return err
 		}
 		_, err := s.success()

@@ -121,17 +121,31 @@ func (p *parser) loginWord(d *caddyfile.Dispenser, c *login.Config, word string)
 		}
 		return nil
 	case "success":
-		return lines(d, &c.Success)
+		return p.lines(d, &c.Success)
 	case "failure":
-		return lines(d, &c.Failure)
+		return p.lines(d, &c.Failure)
 	case "basic":
-		if err := one(d, &c.Basic); err != nil {
-			return err
+		args := d.RemainingArgs()
+		if len(args) == 0 {
+			return d.ArgErr()
 		}
-		c.Basic = p.under(c.Basic)
+		c.Basic = p.under(args[0])
+		for _, a := range args[1:] {
+			n, err := strconv.Atoi(a)
+			if err != nil {
+				return d.Errf("basic: %q is no status such as 403: behind the path stand further statuses that mean a right password", a)
+			}
+			c.BasicStatus = append(c.BasicStatus, n)
+		}
 		return nil
 	case "hold":
-		return one(d, &c.Hold)
+		if !d.Args(&c.Hold) {
+			return d.ArgErr()
+		}
+		if c.Hold == login.HoldFollow && d.NextArg() {
+			c.HoldPath = p.under(d.Val())
+		}
+		return none(d)
 	}
 	return d.Errf("%q is no setting of login: use method, path, any_path, fields, json, basic, user, password, fill, identity, success, failure or hold", word)
 }
@@ -163,8 +177,8 @@ func isCondition(s string) bool {
 }
 
 // lines adds a line of conditions.
-func lines(d *caddyfile.Dispenser, to *[][]match.Condition) error {
-	line, err := conditions(d, d.RemainingArgsAsTokens())
+func (p *parser) lines(d *caddyfile.Dispenser, to *[][]match.Condition) error {
+	line, err := p.conditions(d, d.RemainingArgsAsTokens())
 	if err != nil {
 		return err
 	}
@@ -176,7 +190,7 @@ func lines(d *caddyfile.Dispenser, to *[][]match.Condition) error {
 }
 
 // conditions reads conditions: an unquoted condition word begins a new one.
-func conditions(d *caddyfile.Dispenser, tokens []caddyfile.Token) ([]match.Condition, error) {
+func (p *parser) conditions(d *caddyfile.Dispenser, tokens []caddyfile.Token) ([]match.Condition, error) {
 	var out []match.Condition
 	for len(tokens) > 0 {
 		var c match.Condition
@@ -203,6 +217,9 @@ func conditions(d *caddyfile.Dispenser, tokens []caddyfile.Token) ([]match.Condi
 		tokens = tokens[n:]
 		if err := condition(&c, kind, args); err != nil {
 			return nil, d.WrapErr(err)
+		}
+		if c.Next != nil {
+			c.Next.Path = p.under(c.Next.Path)
 		}
 		out = append(out, c)
 	}
@@ -273,10 +290,13 @@ func statuses(args []string) ([]int, error) {
 }
 
 func following(args []string) (*match.Following, error) {
-	if len(args) < 2 || args[0] != "status" {
-		return nil, fmt.Errorf("next: write status and a number, and body and a regular expression after it")
-	}
 	f := &match.Following{}
+	if len(args) > 0 && strings.HasPrefix(args[0], "/") {
+		f.Path, args = args[0], args[1:]
+	}
+	if len(args) < 2 || args[0] != "status" {
+		return nil, fmt.Errorf("next: write the path of a page, status and a number, and body and a regular expression after it")
+	}
 	var err error
 	args = args[1:]
 	if i := slices.Index(args, "body"); i >= 0 {

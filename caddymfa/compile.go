@@ -91,8 +91,12 @@ func (h *Handler) compileEntries(g *gate.Gate) (err error) {
 	if g.AssetPaths, err = match.ParsePaths(h.PublicAssetPaths); err != nil {
 		return fmt.Errorf("public_assets: %w", err)
 	}
-	if g.Deny, err = compileAll("deny", h.Deny); err != nil {
-		return err
+	for _, q := range h.Deny {
+		e, err := q.CompileShut()
+		if err != nil {
+			return fmt.Errorf("deny: %w", err)
+		}
+		g.Deny = append(g.Deny, e)
 	}
 	for _, line := range h.Traps {
 		for _, c := range line {

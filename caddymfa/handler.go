@@ -35,6 +35,10 @@ type Handler struct {
 	// enrolments are bound to. Default: the site's first host; a site for hosts
 	// that it does not name needs it.
 	App string `json:"app,omitempty"`
+	// SharedUsers: on a site for hosts that it does not name, such as *.example.com,
+	// a user of one host is the same person as one of that name at another, with the
+	// same number. Default: each host has its own.
+	SharedUsers bool `json:"shared_users,omitempty"`
 	// Logins are the rules by which logins are recognised. At least one.
 	Logins []login.Config `json:"logins,omitempty"`
 	// LoginPage is where an anonymous navigation goes: a path, and a query in
@@ -148,7 +152,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	app := mod.(*App) //nolint:forcetypeassert // the app of that name
 	g := &gate.Gate{
 		Flow: app.flow, Pages: app.pages, Prefix: h.Path, PublicAssets: h.PublicAssets == nil || *h.PublicAssets,
-		CredentialQuery: h.CredentialQuery, Prepare: prepare,
+		CredentialQuery: h.CredentialQuery, Prepare: prepare, Spool: app.spool, SharedUsers: h.SharedUsers,
 	}
 	if g.Prefix == "" {
 		g.Prefix = defaultPrefix

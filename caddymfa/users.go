@@ -24,7 +24,7 @@ func usersCommand() *cobra.Command {
 	var raw bool
 	verbs := slices.Sorted(maps.Keys(acts))
 	cmd := &cobra.Command{
-		Use:   "users " + strings.Join(verbs, "|") + " [user] [phone]",
+		Use:   "users " + strings.Join(verbs, "|") + " [user] [phone|name]",
 		Short: "Manages the second factors of users",
 		Long: `Acts on a running Caddy, through its admin endpoint. Every act is a line of the log that names who did it.
 
@@ -35,14 +35,15 @@ func usersCommand() *cobra.Command {
   unlock <user>              forgets wrong codes
   help-desk-code <user>      a code for one login within an hour, in place of a text
   invite <user>              a code by which the user names a number within a week (enroll invite)
-  end-sessions <user>        signs the user out everywhere`,
+  end-sessions <user>        signs the user out everywhere
+  alias <user> <name>        another name of the same user, such as an e-mail address`,
 		Args: cobra.RangeArgs(1, 3),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			verb := args[0]
 			if acts[verb] == nil {
 				return fmt.Errorf("%q is no verb of users: use %s", verb, strings.Join(verbs, ", "))
 			}
-			want := map[string]int{"list": 1, "set-phone": 3}[verb]
+			want := map[string]int{"list": 1, "set-phone": 3, "alias": 3}[verb]
 			if want == 0 {
 				want = 2
 			}
@@ -52,7 +53,10 @@ func usersCommand() *cobra.Command {
 			if want > 1 {
 				op.User = args[1]
 			}
-			if want > 2 {
+			switch {
+			case want > 2 && verb == "alias":
+				op.Alias = args[2]
+			case want > 2:
 				op.Phone = args[2]
 			}
 			if op.By == "" {
@@ -76,7 +80,7 @@ func usersCommand() *cobra.Command {
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&op.App, "app", "", "the application's name; needed where there are several")
+	f.StringVar(&op.App, "app", "", "the application's name; needed where there are several; <name>@<host> for a host of a wildcard site")
 	f.StringVar(&op.By, "by", "", "who acts, for the log (default: the user of the system)")
 	f.StringVar(&address, "address", "", "the admin endpoint (default: that of --config, else Caddy's)")
 	f.StringVarP(&config, "config", "c", "", "a configuration file that names the admin endpoint")

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"sync"
 	"time"
 
 	"github.com/caddymfa/caddymfa/caddymfa/internal/keyring"
@@ -23,6 +24,8 @@ type Book struct {
 	store store.Store
 	keys  *keyring.Key
 	rules Rules
+	// indexed are the applications whose users' names have an index.
+	indexed sync.Map
 }
 
 // Rules bound wrong codes per user. Zero values are replaced by the defaults.

@@ -13,6 +13,8 @@ const (
 	LoginRecognised Name = "login_recognised" // a right password, as far as the application says
 	LoginFailed     Name = "login_failed"     // the application refused the password
 	LoginRefused    Name = "login_refused"    // not forwarded, or no verdict: Reason says why
+	RuleUnsure      Name = "rule_unsure"      // a login rule does not fit its application: Err says what is missing
+	SpellingsMet    Name = "spellings_met"    // a known user under another spelling: Detail says which
 	Challenge       Name = "challenge"        // a second factor is owed
 	Send            Name = "send"             // a text: Reason sent, or why not
 	Feedback        Name = "send_feedback"    // the provider could not be told that its text was answered
@@ -53,6 +55,8 @@ const (
 	Ambiguous       Reason = "ambiguous"           // could be read in two ways
 	UnknownHandle   Reason = "unknown_handle"      // a session that has ended
 	NotSent         Reason = "not_sent"            // a form was posted without a session
+	BodyTooLarge    Reason = "body_too_large"      // longer than what may be read of it
+	NoRoom          Reason = "no_room"             // for a long body, beside those of others
 	CrossSite       Reason = "cross_site"          // posted from a foreign page
 	LoginByGet      Reason = "login_by_get"        // a password in the address
 	Upgrade         Reason = "upgrade"             // a protocol switch before verification
@@ -61,6 +65,7 @@ const (
 	TooManyVisitors Reason = "too_many_visitors"   // the bound on anonymous sessions
 	InProgress      Reason = "attempt_in_progress" // the session is taken by a login
 	TrapHit         Reason = "trap"                // see Trap
+	AnotherUser     Reason = "another_user"        // a verified session is another user's by now, or nobody's
 	UnknownToken    Reason = "unknown_token"       // a bearer token that was not released to this session
 	Unidentified    Reason = "unidentified"        // Caddy has identified nobody
 	Framed          Reason = "framed"              // the code page inside a frame
@@ -139,11 +144,12 @@ const (
 	UnknownText   Reason = "unknown_template" // no template of that name
 
 	// Endings.
-	Logout    Reason = "logout"
-	AppLogout Reason = "application_logout"
-	Cancelled Reason = "cancelled"
-	SameUser  Reason = "same_user"        // signed in again, no new code
-	NoFactor  Reason = "no_second_factor" // let in by policy
+	Logout       Reason = "logout"
+	AppLogout    Reason = "application_logout"
+	Cancelled    Reason = "cancelled"
+	ChangedHands Reason = "changed_hands"    // Caddy has identified somebody else in this browser
+	SameUser     Reason = "same_user"        // signed in again, no new code
+	NoFactor     Reason = "no_second_factor" // let in by policy
 )
 
 // Client says who sent a request, as far as an observer can know.

@@ -30,7 +30,13 @@ func (f *Flow) Basic(ctx context.Context, g *Gate, c *Call, rule *login.Rule, cr
 			return Outcome{Reason: event.WrongPassword}, nil
 		}
 		f.emit(ctx, g, nil, event.Event{Name: event.LoginRecognised, Reason: event.OK, Rule: rule.Name, User: user})
-		user = g.who(user, cred.FoldedUser())
+		typed, plain := cred.Typed()
+		if user == "" && !plain {
+			return f.refuseLogin(ctx, g, rule, event.Ambiguous, errTyped), nil
+		}
+		if user, err = f.person(ctx, g, g.who(user, typed), nil); err != nil {
+			return Outcome{}, err
+		}
 		a := accepted{rule: rule, user: user, basic: f.basic(g, cred)}
 		a.password = a.basic
 		if c.State == session.Live && c.Session.Level == session.Verified && user != "" && user == c.Session.User {
@@ -56,6 +62,10 @@ func (f *Flow) IsBasic(g *Gate, s *session.Session, cred *login.Credential) bool
 func (f *Flow) Identified(ctx context.Context, g *Gate, c *Call, user string) (Outcome, error) {
 	return f.once(ctx, g, c, []string{"first factor", user}, func(ctx context.Context) (Outcome, error) {
 		f.emit(ctx, g, nil, event.Event{Name: event.LoginRecognised, Reason: event.OK, Rule: "first_factor", User: user})
-		return f.withhold(ctx, g, c, accepted{user: user})
+		known, err := f.person(ctx, g, user, nil)
+		if err != nil {
+			return Outcome{}, err
+		}
+		return f.withhold(ctx, g, c, accepted{user: known, as: user})
 	})
 }

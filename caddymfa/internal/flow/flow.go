@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/caddymfa/caddymfa/caddymfa/internal/account"
@@ -51,6 +52,8 @@ type Flow struct {
 	attempts, tokens, refs, basics *keyring.Key
 	confirming                     chan struct{} // as many as providers are being told something
 	overdue                        *overdue
+	strangers                      views
+	told                           sync.Map // when an operator was told of a rule
 }
 
 // Directory finds a user's number. The name is compared folded.
@@ -93,8 +96,9 @@ const (
 // host.
 type Gate struct {
 	session.Gate
-	// App names the application on pages and in texts, and scopes accounts.
-	App string
+	// App names the application on pages and in texts; Users scopes accounts: users
+	// of one name and one scope are one person.
+	App, Users string
 	// Host is the name by which the client asks for the site, without port.
 	Host string
 	// Origin is the same name where the configuration knows it, else "": the one
@@ -128,6 +132,9 @@ type Call struct {
 	Secure bool
 	// Navigation: the answer will be a page, not the result of a script's call.
 	Navigation bool
+	// Closed: the address of a login is not open before a login, so that the
+	// application's answer to a wrong password does not leave there.
+	Closed bool
 	// Session and State are what the request's handle is worth.
 	Session *session.Session
 	State   session.State
@@ -240,16 +247,34 @@ func detached(ctx context.Context, d time.Duration) (context.Context, context.Ca
 }
 
 // Trap ends the session in which the application has logged somebody in by a
-// door that no rule knows. s may be nil. A store that cannot answer changes
-// nothing: what the application gave stays here.
-func (f *Flow) Trap(ctx context.Context, g *Gate, s *session.Session) {
+// door that no rule knows. why is TrapHit, or AnotherUser where the application was
+// asked; err says why nobody can tell, nil where it was told. s may be nil. A store
+// that cannot answer changes nothing: what the application gave stays here.
+func (f *Flow) Trap(ctx context.Context, g *Gate, s *session.Session, why event.Reason, err error) {
 	ctx, cancel := detached(ctx, verifyTime)
 	defer cancel()
-	f.emit(ctx, g, s, event.Event{Name: event.Trap, Reason: event.TrapHit})
+	f.emit(ctx, g, s, event.Event{Name: event.Trap, Reason: why, Err: err})
 	if s == nil {
 		return
 	}
 	if err := f.Sessions.End(ctx, s); err != nil {
 		f.emit(ctx, g, s, event.Event{Name: event.StoreFailed, Reason: event.StoreDown, Err: err})
 	}
+}
+
+// Whose asks the application whose session it is, with the cookies in after and a
+// bearer token, "" for none. user is the known person; "" is nobody, and stranger
+// says that the application has shown that.
+func (f *Flow) Whose(ctx context.Context, g *Gate, c *Call, rule *login.Rule, owner string, after *jar.Jar, token string) (user string, stranger bool, err error) {
+	ask := f.ask(g, c, owner, after, nil, nil)
+	if token != "" {
+		ask.As = func(ctx context.Context, target string) (*upstream.Reply, error) {
+			return c.Next.Get(ctx, c.R, target, g.Cookies.Up(nil, after, pathOf(target), false, time.Now()), "Bearer "+token)
+		}
+	}
+	if user, stranger, err = rule.WhoIs(ctx, ask); err != nil || user == "" {
+		return "", stranger, err
+	}
+	user, err = f.person(ctx, g, user, nil)
+	return user, false, err
 }

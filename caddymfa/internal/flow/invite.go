@@ -36,7 +36,7 @@ func (f *Flow) Accept(ctx context.Context, g *Gate, c *Call, typed string) (Veri
 	if v.Reason != event.OK || err != nil {
 		return v, err
 	}
-	proof, err := f.Accounts.Accept(ctx, g.App, intake.FoldUser(s.User), code)
+	proof, err := f.Accounts.Accept(ctx, g.Users, intake.FoldUser(s.User), code)
 	if err != nil {
 		return Verification{}, err
 	}
@@ -55,5 +55,5 @@ func (f *Flow) Accept(ctx context.Context, g *Gate, c *Call, typed string) (Veri
 		return Verification{}, err
 	}
 	f.emit(ctx, g, s, event.Event{Name: event.Invited, Reason: event.OK})
-	return Verification{Reason: event.OK, Session: next}, f.Accounts.Right(ctx, g.App, s.User)
+	return Verification{Reason: event.OK, Session: next}, f.Accounts.Right(ctx, g.Users, s.User)
 }

@@ -99,8 +99,9 @@ func (f *Flow) take(ctx context.Context, g *Gate, c *Call, same []string) (*sess
 	case session.Attempting:
 		held = c.Session
 	default:
-		// Without a handle the same request is one of the same network and browser.
-		attempt = f.attempts.MAC(append([]string{c.network(), c.R.UserAgent()}, same...)...)
+		// Without a handle the same request is one of the same network and browser,
+		// and of the same trusted browser: another one has another cookie, or none.
+		attempt = f.attempts.MAC(append([]string{c.network(), c.R.UserAgent(), g.Cookie.Device(c.R, c.Secure)}, same...)...)
 	}
 	for range 2 {
 		if held == nil {
@@ -116,8 +117,12 @@ func (f *Flow) take(ctx context.Context, g *Gate, c *Call, same []string) (*sess
 		// The first request's session may have been used since: then this is no
 		// double click but somebody who signs in once more, and what was proven in
 		// that session meanwhile is not his.
+		// Nor is a verified session anybody's who has only the same password: it was
+		// opened by the trusted browser's cookie, which he would have, or by policy,
+		// which lets him in by himself (attack K7).
+		mine := out.Level != session.Verified || g.Cookie.Device(c.R, c.Secure) != ""
 		cur, err := f.Sessions.Reload(ctx, &g.Gate, out.Session)
-		if err == nil && cur.Level == out.Level && (cur.Level != session.Verified || cur.Version == out.Version) {
+		if err == nil && mine && cur.Level == out.Level && (cur.Level != session.Verified || cur.Version == out.Version) {
 			return nil, out, nil
 		} else if err != nil && !errors.Is(err, session.ErrGone) {
 			return nil, Outcome{}, err
@@ -155,6 +160,9 @@ func (f *Flow) attempt(ctx context.Context, g *Gate, c *Call, rules login.Rules,
 	if c.State == session.Live {
 		from, was = c.Session.Level, c.Session.Record
 	}
+	if !rules.Typed(form) {
+		return f.refuseLogin(ctx, g, rules[0], event.Ambiguous, errTyped), nil
+	}
 	name := rules.RequestUser(form)
 	tried := f.attempts.Ref("name", g.ID, name)
 
@@ -172,7 +180,7 @@ func (f *Flow) attempt(ctx context.Context, g *Gate, c *Call, rules login.Rules,
 	}
 
 	early := f.lookAhead(ctx, g, name)
-	t, reason, err := f.submit(ctx, g, c, rules, sent)
+	t, reason, err := f.submit(ctx, g, c, rules, rules.AsTyped(form), sent)
 	if err != nil {
 		return f.refuseLogin(ctx, g, t.rule, reason, err), nil
 	}
@@ -192,17 +200,24 @@ func (f *Flow) attempt(ctx context.Context, g *Gate, c *Call, rules login.Rules,
 		return f.failed(ctx, g, c, from, reply, sets, fresh, tried)
 	}
 	f.emit(ctx, g, nil, event.Event{Name: event.LoginRecognised, Reason: event.OK, Rule: rule.Name, User: user})
-	if user != "" && from == session.Verified && user == was.User {
-		was.Jar = fresh
+	said := user != ""
+	if user, err = f.person(ctx, g, g.who(user, name), early); err != nil {
+		return Outcome{}, err
+	}
+	if said && from == session.Verified && user == was.User {
+		was.Jar, was.Rule = fresh, rule.Name
 		return f.sameUser(ctx, g, c, reply, sets, was)
 	}
-	user = g.who(user, name)
 	a := accepted{rule: rule, user: user, reply: reply, sets: sets, jar: fresh, ahead: early}
 	if typed := rule.RequestPassword(form); typed != "" {
 		a.password = f.basics.MAC("password", g.ID, user, typed)
 	}
 	return f.withhold(ctx, g, c, a)
 }
+
+// errTyped is why a name is refused that only the request says.
+var errTyped = errors.New("the name that was typed has letters or signs that the application's database may take for others, and nothing but this request says who it is: only printable ASCII is taken; " +
+	"an identity in the login rule lets everybody in whom the application knows")
 
 // submitted is the application's answer to a login, judged.
 type submitted struct {
@@ -215,9 +230,9 @@ type submitted struct {
 	answer *match.Answer
 }
 
-// submit sends the login to the application with the cookies in sent, and judges
-// the answer. An error comes with its reason, and with the rule that it is of.
-func (f *Flow) submit(ctx context.Context, g *Gate, c *Call, rules login.Rules, sent jar.Jar) (t submitted, reason event.Reason, err error) {
+// submit sends the login of the name that was typed to the application, with the
+// cookies in sent, and judges the answer. An error comes with its reason, and with the rule that it is of.
+func (f *Flow) submit(ctx context.Context, g *Gate, c *Call, rules login.Rules, name string, sent jar.Jar) (t submitted, reason event.Reason, err error) {
 	now := time.Now()
 	ask := c.R.Clone(ctx)
 	upstream.Dress(ask, g.Cookies.Up(c.R.Header["Cookie"], &sent, c.URL.Path, false, now), g.Credentials, false)
@@ -234,7 +249,7 @@ func (f *Flow) submit(ctx context.Context, g *Gate, c *Call, rules login.Rules, 
 		return t, event.Unreadable, err
 	}
 	t.answer = &match.Answer{Status: t.reply.Status, Header: t.reply.Header, Body: t.reply.Body, Sets: t.sets, Jar: &sent}
-	if t.rule, t.user, err = f.judge(ctx, g, c, rules, t.answer, &t.jar); err != nil {
+	if t.rule, t.user, err = f.judge(ctx, g, c, rules, name, t.answer, &t.jar); err != nil {
 		return t, event.NoVerdict, err
 	}
 	return t, "", nil
@@ -250,22 +265,48 @@ func (f *Flow) refuseLogin(ctx context.Context, g *Gate, rule *login.Rule, reaso
 	return Outcome{Reason: reason}
 }
 
-func (f *Flow) judge(ctx context.Context, g *Gate, c *Call, rules login.Rules, answer *match.Answer, after *jar.Jar) (*login.Rule, string, error) {
-	get := func(ctx context.Context, target string) (*upstream.Reply, error) {
-		return f.get(ctx, g, c, target, after, answer.Header, answer.Body)
-	}
-	answer.Next = func(ctx context.Context) (*match.Answer, error) {
-		to, err := c.URL.Parse(answer.Header.Get("Location"))
-		if err != nil || (to.Host != "" && !g.sameHost(to)) {
-			return nil, errors.New("the redirect leads to another host")
-		}
-		rep, err := get(ctx, to.RequestURI())
+func (f *Flow) judge(ctx context.Context, g *Gate, c *Call, rules login.Rules, name string, answer *match.Answer, after *jar.Jar) (*login.Rule, string, error) {
+	ask := f.ask(g, c, name, after, answer.Header, answer.Body)
+	answer.Next = func(ctx context.Context, target string) (*match.Answer, error) {
+		rep, err := ask.As(ctx, target)
 		if err != nil {
 			return nil, err
 		}
 		return &match.Answer{Status: rep.Status, Header: rep.Header, Body: rep.Body}, nil
 	}
-	return rules.Judge(ctx, answer, get)
+	rule, user, err := rules.Judge(ctx, answer, ask)
+	if errors.Is(err, login.ErrNoEvidence) {
+		f.unsure(ctx, g, rule, err)
+	}
+	return rule, user, err
+}
+
+// unsure tells the operator, once per rule and hour, that a rule does not fit its
+// application: nobody can sign in by it, or nobody is told of a wrong password.
+func (f *Flow) unsure(ctx context.Context, g *Gate, rule *login.Rule, err error) {
+	now := time.Now()
+	if last, ok := f.told.Load(g.App + "\x00" + rule.Name); ok && now.Sub(last.(time.Time)) < time.Hour { //nolint:forcetypeassert // our own
+		return
+	}
+	f.told.Store(g.App+"\x00"+rule.Name, now)
+	f.emit(ctx, g, nil, event.Event{Name: event.RuleUnsure, Reason: event.NoVerdict, Rule: rule.Name, Err: err})
+}
+
+// ask is how the application is asked about a login: with the cookies in after,
+// and the bearer token of the answer; and as a stranger, whose view is kept for a
+// while.
+func (f *Flow) ask(g *Gate, c *Call, user string, after *jar.Jar, head http.Header, body []byte) login.Ask {
+	return login.Ask{
+		Host: g.Host, User: user,
+		As: func(ctx context.Context, target string) (*upstream.Reply, error) {
+			return f.get(ctx, g, c, target, after, head, body)
+		},
+		Stranger: func(ctx context.Context, target string) (*upstream.Reply, error) {
+			return f.strangers.get(g.ID+"\x00"+target, func() (*upstream.Reply, error) {
+				return f.get(ctx, g, c, target, &jar.Jar{}, nil, nil)
+			})
+		},
+	}
 }
 
 // get asks the application for a page as the one who has just logged in: with
@@ -283,7 +324,13 @@ func (f *Flow) get(ctx context.Context, g *Gate, c *Call, target string, after *
 // login only.
 func (f *Flow) failed(ctx context.Context, g *Gate, c *Call, from session.Level, reply *upstream.Reply, sets []jar.Set, fresh jar.Jar, tried string) (Outcome, error) {
 	out := Outcome{Reply: reply, Reason: event.OK}
-	g.CopyDown(reply.Header, sets)
+	if c.Closed {
+		// What the application shows there is not for who is not signed in, and a
+		// password is one more way to ask for it (attack K30).
+		out = Outcome{Reason: event.WrongPassword}
+	} else {
+		g.CopyDown(reply.Header, sets)
+	}
 	if len(fresh.Cookies) == 0 {
 		return out, nil
 	}

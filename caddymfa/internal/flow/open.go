@@ -4,11 +4,13 @@ import (
 	"cmp"
 	"context"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/caddymfa/caddymfa/caddymfa/internal/account"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/event"
+	"github.com/caddymfa/caddymfa/caddymfa/internal/intake"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/session"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/sms"
 )
@@ -20,10 +22,10 @@ func (f *Flow) open(ctx context.Context, g *Gate, c *Call, rec session.Record) (
 	if err != nil {
 		return nil, err
 	}
-	if err = f.Sessions.Enlist(ctx, g.App, s, agent(c.R)); err == nil {
+	if err = f.Sessions.Enlist(ctx, g.Users, s, agent(c.R)); err == nil {
 		// Only now: a reset finds the session in the list, or is found here.
 		var a account.Account
-		if a, err = f.Accounts.Find(ctx, g.App, rec.User); err == nil && a.Epoch != rec.Epoch {
+		if a, err = f.Accounts.Find(ctx, g.Users, rec.User); err == nil && a.Epoch != rec.Epoch {
 			err = session.ErrGone
 		}
 	}
@@ -34,46 +36,76 @@ func (f *Flow) open(ctx context.Context, g *Gate, c *Call, rec session.Record) (
 	return s, nil
 }
 
+// person is the user whom a name belongs to. A spelling of a known user's name is
+// that user: an application that shows a name as it was typed would otherwise let
+// a stranger with the password be somebody new, without a number (attack K3).
+// early is what was looked up before, nil for nothing.
+func (f *Flow) person(ctx context.Context, g *Gate, name string, early *ahead) (user string, err error) {
+	if name == "" {
+		return "", nil
+	}
+	if early.of(name) {
+		user = early.user
+	} else if user, err = f.Accounts.Known(ctx, g.Users, name); err != nil {
+		return "", err
+	}
+	if user != name && intake.FoldUser(name) != name { // a folded name is the gate's own spelling
+		f.emit(ctx, g, nil, event.Event{Name: event.SpellingsMet, Reason: event.OK, User: user, Detail: "called " + strconv.Quote(name)})
+	}
+	return user, nil
+}
+
 // ahead is a user's account, looked up before anybody knows that the login is right.
 type ahead struct {
-	user     string
+	name     string // folded
 	done     chan struct{}
+	user     string
 	account  account.Account
 	standing account.Standing
 	err      error
+}
+
+// of reports whether what was looked up is about this name, and waits for it.
+func (a *ahead) of(name string) bool {
+	if a == nil || a.name != intake.FoldUser(name) {
+		return false
+	}
+	<-a.done
+	// Where nobody of that name was known, the application's spelling is the one.
+	return a.err == nil && (a.user != a.name || a.name == name)
 }
 
 // lookAhead looks for the user whom a login names while the application is asked, so
 // that a right password does not wait for it. It may be old by the time it is used:
 // what begins in an epoch that is over comes to nothing (attack G1), and a lock is
 // looked at again with every code.
-func (f *Flow) lookAhead(ctx context.Context, g *Gate, user string) *ahead {
-	if user == "" {
+func (f *Flow) lookAhead(ctx context.Context, g *Gate, name string) *ahead {
+	if name == "" {
 		return nil
 	}
-	a := &ahead{user: user, done: make(chan struct{})}
+	a := &ahead{name: name, done: make(chan struct{})}
 	go func() {
 		defer close(a.done)
-		a.account, a.standing, a.err = f.Accounts.Look(ctx, g.App, user)
+		if a.user, a.err = f.Accounts.Known(ctx, g.Users, name); a.err == nil {
+			a.account, a.standing, a.err = f.Accounts.Look(ctx, g.Users, a.user)
+		}
 	}()
 	return a
 }
 
 // look is the user's account, from what was looked up ahead if it is of that user.
 func (f *Flow) look(ctx context.Context, g *Gate, user string, early *ahead) (account.Account, account.Standing, error) {
-	if early != nil && early.user == user {
-		if <-early.done; early.err == nil {
-			return early.account, early.standing, nil
-		}
+	if early.of(user) && early.user == user {
+		return early.account, early.standing, nil
 	}
-	return f.Accounts.Look(ctx, g.App, user)
+	return f.Accounts.Look(ctx, g.Users, user)
 }
 
 // number finds where codes for a user go: the directory, then what the user
 // has proven. The directory's word is not proven by a code, but it is the
 // operator's; so is a number that an operator has set.
 func (f *Flow) number(ctx context.Context, g *Gate, user string) (number string, a account.Account, err error) {
-	if a, err = f.Accounts.Find(ctx, g.App, user); err != nil {
+	if a, err = f.Accounts.Find(ctx, g.Users, user); err != nil {
 		return "", a, err
 	}
 	number, err = f.numberOf(ctx, g, user, a)
@@ -100,7 +132,7 @@ func (f *Flow) moved(ctx context.Context, g *Gate, c *Call, user, number string,
 		return a, nil
 	}
 	old := cmp.Or(a.Directory, a.Number)
-	next, err := f.Accounts.Change(ctx, g.App, user, a.Epoch, func(a *account.Account) error {
+	next, err := f.Accounts.Change(ctx, g.Users, user, a.Epoch, func(a *account.Account) error {
 		if a.Directory = number; old != "" {
 			a.Forget("")
 			a.Epoch++ // a code on its way to the old one opens nothing (attack G1)
@@ -111,7 +143,7 @@ func (f *Flow) moved(ctx context.Context, g *Gate, c *Call, user, number string,
 		return next, err
 	}
 	f.emit(ctx, g, nil, event.Event{Name: event.NumberChanged, Reason: event.ByDirectory, User: user})
-	if _, err := f.Sessions.DismissAll(ctx, g.App, user, nil); err != nil {
+	if _, err := f.Sessions.DismissAll(ctx, g.Users, user, nil); err != nil {
 		return next, err
 	}
 	f.tell(ctx, g, user, old, c.network(), a.Lang, sms.Changed)
@@ -129,7 +161,7 @@ func (f *Flow) trusted(ctx context.Context, g *Gate, c *Call, a *accepted, acc a
 		return "", false, nil
 	}
 	var found account.Recognition
-	_, err = f.Accounts.Change(ctx, g.App, a.user, acc.Epoch, func(acc *account.Account) error {
+	_, err = f.Accounts.Change(ctx, g.Users, a.user, acc.Epoch, func(acc *account.Account) error {
 		next, found = acc.Recognise(token, agent(c.R), a.password, now)
 		return nil
 	})
@@ -148,7 +180,7 @@ func (f *Flow) trust(ctx context.Context, g *Gate, c *Call, s *session.Session, 
 	if !c.Trust || g.TrustedDevice <= 0 {
 		return "", nil
 	}
-	_, err = f.Accounts.Change(ctx, g.App, s.User, s.Epoch, func(a *account.Account) error {
+	_, err = f.Accounts.Change(ctx, g.Users, s.User, s.Epoch, func(a *account.Account) error {
 		token = a.Trust(agent(c.R), password, now, now.Add(g.TrustedDevice))
 		return nil
 	})

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/caddymfa/caddymfa/caddymfa/internal/account"
@@ -70,36 +71,34 @@ func (f *Flow) Users(ctx context.Context, app string) ([]string, error) {
 	return users, err
 }
 
-// canonical is the name under which a user is kept: the one the application
-// gives, which the gate has met before, else the folded one.
+// canonical is the name under which a user is kept: the one the application gives,
+// which the gate has met before in this spelling or in another.
 func (o Operator) canonical(ctx context.Context, f *Flow) (string, error) {
-	if _, ok, err := f.Accounts.UserOf(ctx, o.App, account.UID(o.App, o.User)); ok || err != nil {
-		return o.User, err
-	}
-	users, err := f.Accounts.Users(ctx, o.App)
+	return f.Accounts.Known(ctx, o.App, o.User)
+}
+
+// Alias makes another name one of the user's, for applications that know people by
+// several, such as a login name and an e-mail address.
+func (f *Flow) Alias(ctx context.Context, o Operator, alias string) error {
+	ctx, cancel := detached(ctx, verifyTime)
+	defer cancel()
+	user, err := o.canonical(ctx, f)
 	if err != nil {
-		return "", err
+		return err
 	}
-	var same []string
-	folded := intake.FoldUser(o.User)
-	for _, u := range users {
-		if intake.FoldUser(u) == folded {
-			same = append(same, u)
-		}
+	if err := f.Accounts.Alias(ctx, o.App, user, alias); errors.Is(err, account.ErrTaken) {
+		return fmt.Errorf("%w: %q: reset that user first", ErrTaken, alias)
+	} else if err != nil {
+		return err
 	}
-	switch len(same) {
-	case 0:
-		return o.User, nil
-	case 1:
-		return same[0], nil
-	}
-	return "", fmt.Errorf("%w: %q could be any of %q: write it exactly", ErrAmbiguous, o.User, same)
+	f.operated(ctx, o, user, "alias "+strconv.Quote(alias))
+	return nil
 }
 
 // Errors of operators' acts, to be shown to them.
 var (
-	// ErrAmbiguous: the name could be several users.
-	ErrAmbiguous = errors.New("more than one user")
+	// ErrTaken: the name is another user's.
+	ErrTaken = errors.New("the name is another user's")
 	// ErrEnrolled: the user has a number.
 	ErrEnrolled = errors.New("the user has a number already: reset it first, or set another one with set-phone")
 	// ErrNumber: no codes may go to the number.

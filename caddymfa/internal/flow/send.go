@@ -108,7 +108,7 @@ func (f *Flow) send(ctx context.Context, g *Gate, c *Call, s *session.Session, w
 	if err != nil {
 		return nil, Sending{}, err
 	}
-	a, standing, err := f.Accounts.Look(ctx, g.App, s.User)
+	a, standing, err := f.Accounts.Look(ctx, g.Users, s.User)
 	switch {
 	case err != nil:
 		return nil, Sending{}, err
@@ -339,7 +339,7 @@ func (f *Flow) await(g *Gate, s *session.Session, st challenge.State, network, r
 }
 
 func (f *Flow) text(g *Gate, user string, n phone.Number, network string) limit.Text {
-	return limit.Text{App: g.App, User: user, Number: n.E164(), Prefix: n.Prefix(), Country: n.Region(), Network: network}
+	return limit.Text{App: g.Users, User: user, Number: n.E164(), Prefix: n.Prefix(), Country: n.Region(), Network: network}
 }
 
 // tell sends the owner of a number a text that nobody asked for. It is counted,

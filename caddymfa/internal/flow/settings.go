@@ -51,7 +51,7 @@ func (f *Flow) Settings(ctx context.Context, g *Gate, s *session.Session) (Setti
 	if err != nil {
 		return Settings{}, err
 	}
-	out.Sessions, err = f.Sessions.Members(ctx, g.App, s.User)
+	out.Sessions, err = f.Sessions.Members(ctx, g.Users, s.User)
 	return out, err
 }
 
@@ -141,7 +141,7 @@ func (f *Flow) settle(ctx context.Context, g *Gate, c *Call, st challenge.State,
 	} else if err != nil {
 		return Verification{}, err
 	}
-	if err := f.Accounts.Right(ctx, g.App, s.User); err != nil {
+	if err := f.Accounts.Right(ctx, g.Users, s.User); err != nil {
 		return Verification{}, err
 	}
 	if err := f.answered(ctx, g, c, st); err != nil {
@@ -194,7 +194,7 @@ func (f *Flow) ProveNumber(ctx context.Context, g *Gate, c *Call, typed string) 
 		return v, err
 	}
 	old := ""
-	a, err := f.Accounts.Change(ctx, g.App, c.Session.User, c.Session.Epoch, func(a *account.Account) error {
+	a, err := f.Accounts.Change(ctx, g.Users, c.Session.User, c.Session.Epoch, func(a *account.Account) error {
 		old = a.Number
 		a.SetNumber(st.Number, st.Lang, "", now)
 		return nil
@@ -212,7 +212,7 @@ func (f *Flow) ProveNumber(ctx context.Context, g *Gate, c *Call, typed string) 
 // new epoch, the others end, and both numbers are told.
 func (f *Flow) changed(ctx context.Context, g *Gate, c *Call, s *session.Session, epoch int, reason event.Reason, from, to, lang string) (*session.Session, error) {
 	f.emit(ctx, g, s, event.Event{Name: event.NumberChanged, Reason: reason})
-	_, ended := f.Sessions.DismissAll(ctx, g.App, s.User, s)
+	_, ended := f.Sessions.DismissAll(ctx, g.Users, s.User, s)
 	next, err := f.Sessions.Update(ctx, &g.Gate, s, func(r session.Record) (session.Record, error) {
 		r.Epoch = epoch
 		return r, nil
@@ -245,7 +245,7 @@ func (f *Flow) RemoveNumber(ctx context.Context, g *Gate, c *Call) (event.Reason
 		return event.ProofNeeded, nil
 	}
 	var was account.Account
-	a, err := f.Accounts.Change(ctx, g.App, s.User, s.Epoch, func(a *account.Account) error {
+	a, err := f.Accounts.Change(ctx, g.Users, s.User, s.Epoch, func(a *account.Account) error {
 		was = *a
 		*a = account.Account{Epoch: a.Epoch + 1}
 		return nil
@@ -274,7 +274,7 @@ func (f *Flow) RecoveryCodes(ctx context.Context, g *Gate, c *Call, renew bool) 
 	case !set.Fresh:
 		return nil, event.ProofNeeded, nil
 	}
-	codes, reason, err := f.makeCodes(ctx, g.App, s.User, s.Epoch, renew)
+	codes, reason, err := f.makeCodes(ctx, g.Users, s.User, s.Epoch, renew)
 	if reason == event.OK {
 		f.emit(ctx, g, s, event.Event{Name: event.CodesMade, Reason: event.OK})
 	}
@@ -335,7 +335,7 @@ func (f *Flow) Recover(ctx context.Context, g *Gate, c *Call, typed string) (Ver
 
 	var what account.Spent
 	var by string
-	a, err := f.Accounts.Change(ctx, g.App, s.User, s.Epoch, func(a *account.Account) error {
+	a, err := f.Accounts.Change(ctx, g.Users, s.User, s.Epoch, func(a *account.Account) error {
 		if what, by = a.Spend(code, now); what == account.NoCode {
 			return errNotNow
 		}
@@ -367,19 +367,19 @@ func (f *Flow) Recover(ctx context.Context, g *Gate, c *Call, typed string) (Ver
 	if err != nil {
 		return Verification{}, err
 	}
-	return Verification{Reason: event.OK, Session: next}, f.Accounts.Right(ctx, g.App, s.User)
+	return Verification{Reason: event.OK, Session: next}, f.Accounts.Right(ctx, g.Users, s.User)
 }
 
 // EndSession ends one of the user's sessions, as Settings lists them.
 func (f *Flow) EndSession(ctx context.Context, g *Gate, c *Call, ref string) error {
-	all, err := f.Sessions.Members(ctx, g.App, c.Session.User)
+	all, err := f.Sessions.Members(ctx, g.Users, c.Session.User)
 	if err != nil {
 		return err
 	}
 	for _, m := range all {
 		if m.Ref == ref {
 			f.emit(ctx, g, c.Session, event.Event{Name: event.SessionEnded, Reason: event.Removed})
-			return f.Sessions.Dismiss(ctx, g.App, c.Session.User, m)
+			return f.Sessions.Dismiss(ctx, g.Users, c.Session.User, m)
 		}
 	}
 	return nil
@@ -387,14 +387,14 @@ func (f *Flow) EndSession(ctx context.Context, g *Gate, c *Call, ref string) err
 
 // EndOthers ends all sessions of the user but this one.
 func (f *Flow) EndOthers(ctx context.Context, g *Gate, c *Call) error {
-	_, err := f.Sessions.DismissAll(ctx, g.App, c.Session.User, c.Session)
+	_, err := f.Sessions.DismissAll(ctx, g.Users, c.Session.User, c.Session)
 	f.emit(ctx, g, c.Session, event.Event{Name: event.SessionEnded, Reason: event.Removed})
 	return err
 }
 
 // ForgetDevice ends the trust in one of the user's browsers, "" in all.
 func (f *Flow) ForgetDevice(ctx context.Context, g *Gate, c *Call, id string) error {
-	_, err := f.Accounts.Change(ctx, g.App, c.Session.User, c.Session.Epoch, func(a *account.Account) error {
+	_, err := f.Accounts.Change(ctx, g.Users, c.Session.User, c.Session.Epoch, func(a *account.Account) error {
 		a.Forget(id)
 		return nil
 	})

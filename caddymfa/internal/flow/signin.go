@@ -87,11 +87,13 @@ func (f *Flow) Password(ctx context.Context, g *Gate, c *Call, in SignIn) (event
 	if err != nil {
 		return refuse(nil, fillReason(err), err), nil
 	}
-	t, reason, err := f.submit(ctx, g, call, rules, call.Session.Jar)
+	t, reason, err := f.submit(ctx, g, call, rules, in.User, call.Session.Jar)
 	if err != nil {
 		return refuse(t.rule, reason, err), nil
 	}
-	t.user = g.who(t.user, rules.RequestUser(form))
+	if t.user, err = f.person(ctx, g, g.who(t.user, rules.RequestUser(form)), nil); err != nil {
+		return "", err
+	}
 	if t.rule == nil || t.user == "" || intake.FoldUser(t.user) != intake.FoldUser(c.Session.User) {
 		f.emit(ctx, g, c.Session, event.Event{Name: event.LoginFailed, Reason: event.WrongPassword, Rule: rules[0].Name})
 		return event.WrongPassword, nil

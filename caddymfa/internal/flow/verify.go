@@ -92,7 +92,7 @@ func (f *Flow) count(ctx context.Context, g *Gate, c *Call, st challenge.State) 
 		// A pending session is left to its end: a right code may be on its way.
 		return left, f.refused(ctx, g, s, Verification{Reason: event.UsedUp, Ended: s.Level == session.Pending}), nil
 	}
-	standing, err := f.Accounts.Try(ctx, g.App, s.User)
+	standing, err := f.Accounts.Try(ctx, g.Users, s.User)
 	if err != nil {
 		return left, v, err
 	}
@@ -169,7 +169,7 @@ func (f *Flow) accept(ctx context.Context, g *Gate, c *Call, st challenge.State,
 	}
 	epoch := s.Epoch
 	if st.Enrol && g.Enroll == Invite {
-		if err := f.Accounts.UseInvite(ctx, g.App, intake.FoldUser(s.User), st.Invite); errors.Is(err, account.ErrNotInvited) {
+		if err := f.Accounts.UseInvite(ctx, g.Users, intake.FoldUser(s.User), st.Invite); errors.Is(err, account.ErrNotInvited) {
 			f.emit(ctx, g, s, event.Event{Name: event.Verify, Reason: event.AlreadyUsed, Err: err})
 			return Verification{Reason: event.AlreadyUsed, Ended: true}, f.Sessions.End(ctx, taken)
 		} else if err != nil {
@@ -177,7 +177,7 @@ func (f *Flow) accept(ctx context.Context, g *Gate, c *Call, st challenge.State,
 		}
 	}
 	if st.Enrol {
-		switch epoch, err = f.Accounts.Enrol(ctx, g.App, s.User, s.Epoch, st.Number, st.Lang, now); {
+		switch epoch, err = f.Accounts.Enrol(ctx, g.Users, s.User, s.Epoch, st.Number, st.Lang, now); {
 		case errors.Is(err, account.ErrReset), errors.Is(err, account.ErrEnrolled):
 			f.emit(ctx, g, s, event.Event{Name: event.Verify, Reason: event.AlreadyUsed, Err: err})
 			return Verification{Reason: event.AlreadyUsed, Ended: true}, f.Sessions.End(ctx, taken)
@@ -186,7 +186,7 @@ func (f *Flow) accept(ctx context.Context, g *Gate, c *Call, st challenge.State,
 		}
 		f.emit(ctx, g, s, event.Event{Name: event.Enrolled, Reason: event.OK})
 	}
-	if err := f.Accounts.Right(ctx, g.App, s.User); err != nil {
+	if err := f.Accounts.Right(ctx, g.Users, s.User); err != nil {
 		return Verification{}, err
 	}
 	if err := f.answered(ctx, g, c, st); err != nil {
@@ -199,7 +199,7 @@ func (f *Flow) accept(ctx context.Context, g *Gate, c *Call, st challenge.State,
 	}
 	rel, deliver := f.release(ctx, g, st, answer)
 	rec := session.Record{
-		Level: session.Verified, Jar: s.Jar, User: s.User, Epoch: epoch, Basic: s.Basic,
+		Level: session.Verified, Jar: s.Jar, User: s.User, As: s.As, Rule: s.Rule, Epoch: epoch, Basic: s.Basic,
 		VerifiedAt: now, SeenAt: time.Now(), ExpiresAt: now.Add(g.Lifetime),
 	}
 	if deliver {

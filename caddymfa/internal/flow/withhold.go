@@ -35,6 +35,8 @@ type accepted struct {
 	// rule recognised it; nil where Caddy itself identified the user.
 	rule *login.Rule
 	user string
+	// as is the user's name as Caddy itself spells it, "" where it did not say.
+	as string
 	// reply is the application's answer and sets its cookies; nil where the
 	// request was not forwarded to find out (HTTP Basic, Caddy's identification).
 	reply *upstream.Reply
@@ -81,7 +83,7 @@ func (f *Flow) withhold(ctx context.Context, g *Gate, c *Call, a accepted) (Outc
 	case number == "" && g.Enroll == FromDirectory:
 		return refuse(event.NoNumber, nil)
 	case number == "" && g.Enroll == Invite:
-		if until, err := f.Accounts.Invited(ctx, g.App, intake.FoldUser(a.user)); err != nil {
+		if until, err := f.Accounts.Invited(ctx, g.Users, intake.FoldUser(a.user)); err != nil {
 			return Outcome{}, err
 		} else if until.IsZero() {
 			return refuse(event.NotInvited, nil)
@@ -106,7 +108,7 @@ func (f *Flow) withhold(ctx context.Context, g *Gate, c *Call, a accepted) (Outc
 
 	ch := challenge.New(challenge.SignIn)
 	ch.Number, ch.Enrol, ch.Template, ch.Password = number, number == "", c.Template, a.password
-	ch.URL, ch.Navigate, ch.Lang = c.URL.RequestURI(), c.Navigation, cmp.Or(c.language(), acc.Lang)
+	ch.URL, ch.Navigate, ch.Lang = local(c.URL.RequestURI()), c.Navigation, cmp.Or(c.language(), acc.Lang)
 	ch.From = sentFrom(c, g)
 	ends := challenge.Total
 	if a.rule != nil && a.rule.HoldFor() > 0 {
@@ -128,7 +130,7 @@ func (f *Flow) withhold(ctx context.Context, g *Gate, c *Call, a accepted) (Outc
 		ch = ch.Send(f.Codes, now)
 	}
 	s, err := f.Sessions.Create(ctx, &g.Gate, session.Record{
-		Level: session.Pending, Jar: a.jar, User: a.user, Epoch: acc.Epoch, Basic: a.basic,
+		Level: session.Pending, Jar: a.jar, User: a.user, As: a.as, Rule: a.ruleName(), Epoch: acc.Epoch, Basic: a.basic,
 		Challenge: encode(ch), Reply: encode(answer), ExpiresAt: now.Add(ends),
 	}, d.counts()...)
 	if err != nil {
@@ -158,7 +160,7 @@ func overtaken(err error) (Outcome, error) {
 // letIn opens a verified session without a second factor, where the policy says so.
 func (f *Flow) letIn(ctx context.Context, g *Gate, c *Call, a accepted, epoch int, now time.Time, why event.Reason) (Outcome, error) {
 	s, err := f.open(ctx, g, c, session.Record{
-		Level: session.Verified, Jar: a.jar, User: a.user, Epoch: epoch, Basic: a.basic, Weak: true,
+		Level: session.Verified, Jar: a.jar, User: a.user, As: a.as, Rule: a.ruleName(), Epoch: epoch, Basic: a.basic, Weak: true,
 		VerifiedAt: now, SeenAt: time.Now(), ExpiresAt: now.Add(g.Lifetime),
 	})
 	if errors.Is(err, session.ErrGone) {
@@ -186,27 +188,29 @@ func copies(g *Gate, sets []jar.Set) (lines []string) {
 	return lines
 }
 
-// follow asks for the page behind the withheld redirect at once, for
-// applications that forget a login whose redirect is not followed. That answer is
-// withheld in place of the redirect. One that cannot be had leaves the redirect
-// as it is: the browser follows it later.
+// follow asks for the page behind the login at once, for applications that forget
+// a login whose redirect is not followed. That answer is withheld in place of the
+// redirect. One that cannot be had leaves the redirect as it is: the browser
+// follows it later. The page is the operator's: what the redirect names may be
+// the client's choice, and nothing of that is asked for as the user before the
+// code (attack K5).
 func (f *Flow) follow(ctx context.Context, g *Gate, c *Call, a *accepted, ch *challenge.State) {
-	to, err := c.URL.Parse(a.reply.Header.Get("Location"))
-	if err != nil || a.reply.Status < 300 || a.reply.Status > 399 || a.reply.Header.Get("Location") == "" || (to.Host != "" && !g.sameHost(to)) {
+	if a.reply.Status < 300 || a.reply.Status > 399 || a.reply.Header.Get("Location") == "" {
 		return
 	}
-	rep, err := f.get(ctx, g, c, to.RequestURI(), &a.jar, a.reply.Header, a.reply.Body)
+	to := a.rule.HoldPath
+	rep, err := f.get(ctx, g, c, to, &a.jar, a.reply.Header, a.reply.Body)
 	if err != nil {
 		f.emit(ctx, g, nil, event.Event{Name: event.LoginRecognised, Reason: event.NoAnswer, Rule: a.ruleName(), User: a.user, Err: fmt.Errorf("hold follow: %w", err)})
 		return
 	}
-	sets := upstream.TakeCookies(rep.Header, to.Path, time.Now())
+	sets := upstream.TakeCookies(rep.Header, pathOf(to), time.Now())
 	next, _, err := a.jar.Apply(sets, time.Now())
 	if err != nil {
 		return
 	}
 	a.reply, a.jar, a.sets = rep, next, append(a.sets, sets...)
-	ch.URL = to.RequestURI()
+	ch.URL = to
 }
 
 // releaseTokens notes the bearer tokens of an answer that is given out to a
@@ -239,10 +243,18 @@ func lockReason(disabled bool) event.Reason {
 // the code, because the login's own address answers to scripts.
 func sentFrom(c *Call, g *Gate) string {
 	ref, err := url.Parse(c.R.Header.Get("Referer"))
-	if err != nil || ref.Host == "" || !g.sameHost(ref) || !strings.HasPrefix(ref.Path, "/") || strings.HasPrefix(ref.Path, "//") {
+	if err != nil || ref.Host == "" || !g.sameHost(ref) {
 		return "/"
 	}
-	return (&url.URL{Path: ref.Path, RawPath: ref.RawPath, RawQuery: ref.RawQuery}).RequestURI()
+	return local((&url.URL{Path: ref.Path, RawPath: ref.RawPath, RawQuery: ref.RawQuery}).RequestURI())
+}
+
+// local is a target on this site, or its root in place of any other.
+func local(target string) string {
+	if intake.Local(target) {
+		return target
+	}
+	return "/"
 }
 
 // sameHost reports whether u names this site, whatever its port or scheme: an
@@ -271,6 +283,13 @@ type Release struct {
 // 4.7). deliver is true when the answer itself must be shown at Location.
 func (f *Flow) release(ctx context.Context, g *Gate, ch challenge.State, answer withheld) (rel Release, deliver bool) {
 	rel = Release{Reply: answer.Reply, Copies: answer.Copies, Location: ch.From}
+	to, at, leads := "", "/", true
+	if answer.Reply != nil {
+		if to = answer.Reply.Header.Get("Location"); to != "" {
+			at, leads = g.redirect(ch.URL, to)
+			answer.Reply.Header.Set("Location", at) // also where the answer itself is asked for
+		}
+	}
 	switch {
 	case !ch.Navigate:
 		return rel, false
@@ -278,13 +297,12 @@ func (f *Flow) release(ctx context.Context, g *Gate, ch challenge.State, answer 
 		rel.Location = ch.URL
 		return rel, false
 	}
-	to := answer.Reply.Header.Get("Location")
 	if s := answer.Reply.Status; s < 300 || s > 399 || s == http.StatusNotModified || to == "" {
 		rel.Location = ch.URL
 		return rel, true
 	}
-	var ok bool
-	if rel.Location, ok = g.redirect(ch.URL, to); !ok {
+	rel.Location = at
+	if !leads {
 		f.emit(ctx, g, nil, event.Event{
 			Name: event.Released, Reason: event.Denied,
 			Detail: "the application wanted to redirect to a host that allow_redirect does not name; the user went to / instead",
@@ -310,10 +328,10 @@ func (g *Gate) redirect(from, location string) (string, bool) {
 		if !strings.HasPrefix(to.Path, "/") {
 			to.Path, to.RawPath = "/"+to.Path, ""
 		}
-		if strings.HasPrefix(to.Path, "//") {
-			return "/", false // another host to a browser
+		if local := to.String(); intake.Local(local) {
+			return local, true
 		}
-		return to.String(), true
+		return "/", false // another host to a browser
 	case to.Scheme == "https" || to.Scheme == "http":
 		if slices.ContainsFunc(g.AllowRedirect, func(h string) bool { return strings.EqualFold(h, to.Host) || strings.EqualFold(h, to.Hostname()) }) && to.User == nil {
 			return to.String(), true

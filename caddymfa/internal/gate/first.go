@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/caddymfa/caddymfa/caddymfa/internal/event"
+	"github.com/caddymfa/caddymfa/caddymfa/internal/intake"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/login"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/session"
 )
@@ -38,7 +39,7 @@ func (g *Gate) bearer(v *visit) event.Reason {
 		return ""
 	}
 	if len(v.site.Bearer.Query) > 0 && v.r.URL.RawQuery != "" {
-		v.in.Server.NoLog() // the address may hold the token
+		v.quiet() // the address may hold the token
 	}
 	s, err := g.Flow.Sessions.Noted(v.r.Context(), &v.site.Gate, session.Released, "", token)
 	switch {
@@ -50,7 +51,7 @@ func (g *Gate) bearer(v *visit) event.Reason {
 		g.carried(v, s, released)
 	}
 	if v.bearer == foreign {
-		dropQuery(v.r.URL, v.site.Bearer.Query)
+		v.r.URL.RawQuery = intake.DropParams(v.r.URL.RawQuery, v.site.Bearer.Query)
 	}
 	return ""
 }
@@ -159,6 +160,9 @@ func (g *Gate) identified(v *visit) (reason event.Reason, err error, done bool) 
 		return g.refuse(v, event.Unidentified), nil, true
 	}
 	out, fail := g.Flow.Identified(v.r.Context(), v.site, g.asking(v), v.in.FirstFactor)
+	if fail == nil && out.Session != nil && v.left != nil {
+		fail = g.Flow.End(v.r.Context(), v.site, v.left, event.ChangedHands) // attack K32
+	}
 	reason, err = g.outcome(v, out, fail)
 	return reason, err, true
 }

@@ -488,7 +488,7 @@ func TestHoldFollowsTheWithheldRedirect(t *testing.T) {
 			t.Fatalf("%d %s", c.status, c.body)
 		}
 		c.in("alice")
-	}, func(_ *gate.Gate, r *login.Config) { r.Hold = "follow" })
+	}, func(_ *gate.Gate, r *login.Config) { r.Hold, r.HoldPath = "follow", "/welcome" })
 }
 
 func TestHoldCapsTheChallengeAndSaysSo(t *testing.T) {

@@ -26,6 +26,7 @@ func (g *Gate) verified(v *visit) (event.Reason, error) {
 		return g.refuse(v, event.UnknownToken), nil
 	}
 	now := time.Now()
+	v.carries = g.peek(v)
 	r := v.r
 	// Of this field only what was released, or proven, to this session goes on.
 	var authorization []string
@@ -58,6 +59,9 @@ func (g *Gate) verified(v *visit) (event.Reason, error) {
 	v.in.Server.Announce(s.Level, s.User, s.VerifiedAt)
 
 	err := v.next.ServeHTTP(tap, r)
+	if err != nil && tap.Status() == 0 && v.broken() {
+		return g.refuse(v, event.Ambiguous), nil
+	}
 	if err != nil && tap.Status() == 0 {
 		// Returned, the error would run the site's error routes for somebody who
 		// is no longer verified.
@@ -120,7 +124,7 @@ func (g *Gate) deliver(v *visit) (bool, event.Reason) {
 func (g *Gate) logout(v *visit) *Logout {
 	for i := range g.Logouts {
 		l := &g.Logouts[i]
-		if !l.Method(v.r.Method) || !l.Path(v.target.Path) && !l.Spelt(v.target.Spellings) || !l.Loose(v.r, v.params(), intake.Fold) {
+		if !l.Ends(v.r, v.target.Path, v.target.Spellings) {
 			continue
 		}
 		if l.JSON != nil {
@@ -153,8 +157,15 @@ func (g *Gate) forwardPublic(v *visit, e *opening) event.Reason {
 
 // forwardBefore forwards a request of somebody who is not verified.
 func (g *Gate) forwardBefore(v *visit, e *opening, cookies string, h *head, onHead func(int, http.Header) bool) event.Reason {
-	if err := intake.CheckTarget(v.r); err != nil {
+	if v.checkTarget() != nil {
 		return g.refuse(v, event.Ambiguous)
+	}
+	if v.r.ContentLength != 0 {
+		// What has a body is forwarded as it was read: no parser of the application
+		// finds a name and a password in it that were not seen here.
+		if _, reason := g.read(v); reason != "" {
+			return g.refuse(v, reason)
+		}
 	}
 	switch {
 	case e.asset:
@@ -184,6 +195,9 @@ func (g *Gate) forwardBefore(v *visit, e *opening, cookies string, h *head, onHe
 	case err != nil && tap.Status() == 0:
 		// Returned, the error would run the site's error routes, which lie
 		// outside the gate and may be the application.
+		if v.broken() {
+			return g.refuse(v, event.Ambiguous)
+		}
 		return g.refuse(v, event.NoAnswer)
 	}
 	return event.OK

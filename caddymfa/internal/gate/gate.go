@@ -32,6 +32,8 @@ type Gate struct {
 	// Hosts are the names that the configuration gives the site, "*." before a
 	// domain for all below it: texts name no other (attack D6).
 	Hosts []string
+	// SharedUsers: users of hosts that Hosts does not name are the same people.
+	SharedUsers bool
 	// Prefix is the path below which our own routes lie, e.g. /mfa.
 	Prefix string
 	// Portal serves them.
@@ -66,6 +68,8 @@ type Gate struct {
 	Origins *http.CrossOriginProtection
 	// FirstFactor: Caddy itself identifies users, and there is no login to see.
 	FirstFactor bool
+	// Spool is the room for long bodies that have to be read before they go on.
+	Spool *intake.Spool
 	// Prepare is handed to upstream.Own.
 	Prepare func(parent, own *http.Request, w http.ResponseWriter) *http.Request
 
@@ -140,6 +144,10 @@ func (g *Gate) site(host string) *flow.Gate {
 		fresh.Origin = host
 	}
 	fresh.Gate.ID = fresh.App + "\x00" + host
+	if fresh.Users = fresh.App; !slices.Contains(g.Hosts, host) && !g.SharedUsers {
+		// Two tenants of a wildcard site may have users of one name (attack K8).
+		fresh.Users = UsersOf(fresh.App, host)
+	}
 	// Hosts come once and are asked for always: the map is copied, never changed.
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -157,6 +165,7 @@ func (g *Gate) site(host string) *flow.Gate {
 // written here.
 func (g *Gate) Serve(w http.ResponseWriter, r *http.Request, in Input, next upstream.Handler) (event.Reason, error) {
 	v, reason := g.visit(w, r, in, next)
+	defer v.close()
 	if reason != "" {
 		return reason, nil
 	}
@@ -197,6 +206,9 @@ func (g *Gate) Serve(w http.ResponseWriter, r *http.Request, in Input, next upst
 	return g.closed(v), nil
 }
 
+// UsersOf names the users of one host of an application, for operators.
+func UsersOf(app, host string) string { return app + "@" + host }
+
 // session reports whether a cookie's name is one of the application's sessions.
 func (g *Gate) session(name string) bool {
 	return slices.ContainsFunc(g.Session, func(re *regexp.Regexp) bool { return re.MatchString(name) })
@@ -213,6 +225,11 @@ func HostCovers(pattern, host string) bool {
 // ours, and so it is gated.
 func (g *Gate) own(path string) bool {
 	return path == g.Prefix || strings.HasPrefix(path, g.Prefix) && path[len(g.Prefix)] == '/'
+}
+
+// nearAPI reports whether some server could take the path for one of the API's.
+func (g *Gate) nearAPI(v *visit) bool {
+	return g.API != nil && slices.ContainsFunc(v.target.Spellings, func(s string) bool { return intake.Below(g.APIPrefix, s) })
 }
 
 // api reports whether an address is one of the API's. One that could be read in

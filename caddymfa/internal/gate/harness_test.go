@@ -25,6 +25,7 @@ import (
 	"github.com/caddymfa/caddymfa/caddymfa/internal/event"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/flow"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/gate"
+	"github.com/caddymfa/caddymfa/caddymfa/internal/intake"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/jar"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/keyring"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/limit"
@@ -356,6 +357,8 @@ func (a *app) head() http.Header {
 	return a.heads[len(a.heads)-1]
 }
 
+const loginForm = "<form method=post action=/login>LOGIN-PAGE<input name=user><input name=password type=password></form>"
+
 // legacy is the usual application: sessions by the cookie SID, which it keeps
 // at a login; POST /login, GET /me, everything else behind the login.
 type legacy struct {
@@ -390,11 +393,11 @@ func (l *legacy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	user := l.sessions[id]
 	switch {
 	case r.URL.Path == "/login" && r.Method == http.MethodGet:
-		_, _ = io.WriteString(w, "<form method=post action=/login>LOGIN-PAGE</form>")
+		_, _ = io.WriteString(w, loginForm)
 	case r.URL.Path == "/login" || r.URL.Path == "/api/login":
 		name, password := r.PostFormValue("user"), r.PostFormValue("password")
 		if want, ok := passwords[name]; !ok || want != password {
-			_, _ = io.WriteString(w, "WRONG <form method=post action=/login></form>")
+			_, _ = io.WriteString(w, "WRONG "+loginForm)
 			return
 		}
 		if l.rotate {
@@ -529,7 +532,7 @@ func (w *world) node(ring *keyring.Ring, cfg []config) {
 		Identity: &login.Identity{Path: "/me", Pattern: `I am ([^.]+)\.`},
 	}
 	g := &gate.Gate{
-		Flow: f, Pages: pages, Prefix: "/mfa", ChallengeStatus: http.StatusForbidden, PublicAssets: true, Origins: new(http.CrossOriginProtection),
+		Flow: f, Pages: pages, Prefix: "/mfa", SharedUsers: true, Spool: &intake.Spool{Size: 64 << 20}, ChallengeStatus: http.StatusForbidden, PublicAssets: true, Origins: new(http.CrossOriginProtection),
 		Session: []*regexp.Regexp{regexp.MustCompile("^SID$")},
 		Site: flow.Gate{
 			Gate: session.Gate{Cookie: session.NewCookie(""), Idle: time.Hour, Lifetime: 12 * time.Hour},

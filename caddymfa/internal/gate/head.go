@@ -49,6 +49,8 @@ type head struct {
 	// application's.
 	given     int
 	loginPage bool
+	// confirmed: the application was asked whose session it is, and has answered.
+	confirmed bool
 
 	reason event.Reason
 	err    error
@@ -116,7 +118,7 @@ func (h *head) trapped(status int, hd http.Header, sets []jar.Set) bool {
 		return false
 	}
 	h.release()
-	h.g.Flow.Trap(h.v.r.Context(), h.v.site, h.s)
+	h.g.Flow.Trap(h.v.r.Context(), h.v.site, h.s, event.TrapHit, nil)
 	h.g.Flow.Sessions.ClearHandle(hd, &h.v.site.Gate, h.v.call.Secure)
 	return true
 }
@@ -163,15 +165,29 @@ func (h *head) verified(status int, hd http.Header) bool {
 			return true
 		}
 	}
+	if d := h.doubt(status, hd, sets); d.any(h.s.AskedAt) {
+		h.v.tapAt.Ask(maxAsked, func(hd http.Header, body []byte) bool {
+			return h.still(d, hd, body, sets) && h.pass(hd, sets) && h.body(hd, body)
+		})
+		return true
+	}
+	if !h.pass(hd, sets) {
+		return false
+	}
+	if h.mayGive(status, hd) {
+		h.v.tapAt.Hold(maxTokenAnswer, h.body)
+	}
+	return true
+}
+
+// pass keeps what the head gives to the session, before the answer leaves.
+func (h *head) pass(hd http.Header, sets []jar.Set) bool {
 	if !h.keep(hd, sets) {
 		return false
 	}
 	if h.v.site.Bearer.On() {
 		if err := h.keepTokens(hd, nil); err != nil {
 			return h.drop(event.StoreDown, err)
-		}
-		if h.mayGive(status, hd) {
-			h.v.tapAt.Hold(maxTokenAnswer, h.body)
 		}
 	}
 	if h.stream == nil && lasts(hd) {
@@ -182,6 +198,9 @@ func (h *head) verified(status int, hd http.Header) bool {
 
 // body looks for bearer tokens in an answer that was held for it.
 func (h *head) body(hd http.Header, body []byte) bool {
+	if !h.v.site.Bearer.On() {
+		return true
+	}
 	plain, err := upstream.Plain(hd, body, maxTokenAnswer)
 	if err != nil {
 		return true // what cannot be read is not noted, and a token in it opens nothing
@@ -209,6 +228,9 @@ func (h *head) keep(hd http.Header, sets []jar.Set) bool {
 		defer cancel()
 		s, err := h.g.Flow.Sessions.Update(ctx, &h.v.site.Gate, h.s, func(rec session.Record) (session.Record, error) {
 			rec.Jar = jar.Merge(base, ours, rec.Jar)
+			if h.confirmed {
+				rec.AskedAt = now
+			}
 			return rec, nil
 		})
 		switch {

@@ -14,7 +14,6 @@ import (
 
 	"github.com/caddymfa/caddymfa/caddymfa/internal/event"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/flow"
-	"github.com/caddymfa/caddymfa/caddymfa/internal/intake"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/jar"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/login"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/match"
@@ -117,9 +116,7 @@ func (g *Gate) decide(v *visit) decision {
 	if v.r.URL.Path == "" || v.r.URL.Path[0] != '/' {
 		return decision{reason: event.Ambiguous}
 	}
-	cutSessionID(v.r.URL)
-	v.target = target(v.r)
-	dropQuery(v.r.URL, g.CredentialQuery)
+	g.clean(v)
 	switch e := g.denied(v); {
 	case e != nil:
 		return decision{reason: event.Denied, entry: e}
@@ -146,7 +143,7 @@ func (g *Gate) decide(v *visit) decision {
 	if open == nil {
 		return decision{reason: event.Gated}
 	}
-	if err := intake.CheckTarget(v.r); err != nil {
+	if v.checkTarget() != nil {
 		return decision{reason: event.Ambiguous}
 	}
 	return decision{reason: kind, entry: open.entry}

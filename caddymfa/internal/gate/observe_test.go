@@ -84,7 +84,7 @@ func TestObserveTouchesNothing(t *testing.T) {
 		"a login":           {"POST", "/login", "user=alice&password=pw-a", form, nil, event.IsLogin},
 		"an ambiguous one":  {"POST", "/login", "user=alice&user=bob&password=x", form, nil, event.Ambiguous},
 		"an unreadable one": {"POST", "/login", "\xff\xfe", "application/json", nil, event.Ambiguous},
-		"a long body":       {"POST", "/login", strings.Repeat("x", 3<<20), form, nil, event.Ambiguous},
+		"a long body":       {"POST", "/login", strings.Repeat("x", 3<<20), form, nil, event.BodyTooLarge},
 		"a password by GET": {"GET", "/login?user=alice&password=x", "", "", nil, event.LoginByGet},
 		"credentials":       {"GET", "/home?key=abc", "", "", []string{"Authorization", "Basic YTpi", "X-Original-URL", "/x", "Cookie", "SID=a; mfa=b", "Cookie", "c=d"}, event.Gated},
 		"jsessionid":        {"GET", "/home;jsessionid=1", "", "", nil, event.Gated},

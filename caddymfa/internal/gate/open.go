@@ -2,10 +2,12 @@ package gate
 
 import (
 	"net/http"
+	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/caddymfa/caddymfa/caddymfa/internal/intake"
+	"github.com/caddymfa/caddymfa/caddymfa/internal/login"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/match"
 )
 
@@ -71,7 +73,9 @@ func (g *Gate) public(v *visit) *opening {
 			return &opening{entry: e, restricts: len(e.Query) > 0}
 		}
 	}
-	if g.PublicAssets && asset(v) && (g.AssetPaths == nil || g.AssetPaths.Match(v.target.Path)) {
+	// Where Caddy knows the user, every request is his, and so would an asset be
+	// that is none (attack K6).
+	if g.PublicAssets && !g.FirstFactor && asset(v) && (g.AssetPaths == nil || g.AssetPaths.Match(v.target.Path)) {
 		return &opening{asset: true}
 	}
 	return nil
@@ -89,7 +93,28 @@ func asset(v *visit) bool {
 		return false
 	}
 	i := strings.LastIndexByte(v.target.Path, '.')
-	return i >= 0 && slices.Contains(assetTypes, v.target.Path[i:])
+	return i >= 0 && slices.Contains(assetTypes, v.target.Path[i:]) && !pathInfo.MatchString(v.target.Path)
+}
+
+// pathInfo is a path that goes on behind a page of the application, which the page
+// is then asked for (CGI, RFC 3875 4.1.5).
+var pathInfo = regexp.MustCompile(`\.(php\d?|phtml|f?cgi|p[ly]|aspx?|jspx?|do|cfm)/`)
+
+// answersLeave reports whether the application's answer to a wrong password may
+// leave at the address of a login: a rule names the address, or it is open before
+// a login, whatever the method. An application that takes a password at any
+// address would show there what is closed (attack K30).
+func (g *Gate) answersLeave(v *visit, rules login.Rules) bool {
+	if slices.ContainsFunc(rules, func(r *login.Rule) bool { return !r.AnyPath }) {
+		return true
+	}
+	open := func(e *match.Entry) bool {
+		return v.target.Canonical && e.Path(v.target.Path) && !slices.ContainsFunc(e.Query, func(p match.Param) bool {
+			value, state := v.form.Lookup(intake.Any, p.Name)
+			return state != intake.Exact || p.Value != nil && value != *p.Value
+		})
+	}
+	return g.LoginPage != nil && open(g.LoginPage.Entry) || slices.ContainsFunc(g.LoginFlow, open) || slices.ContainsFunc(g.Public, open)
 }
 
 // loginURL is where signing in begins, for a visitor who wanted next.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/caddymfa/caddymfa/caddymfa/internal/event"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/flow"
+	"github.com/caddymfa/caddymfa/caddymfa/internal/intake"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/login"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/page"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/session"
@@ -41,6 +42,7 @@ func (g *Gate) callAPI(v *visit) event.Reason {
 
 // attempt runs a login and writes what came of it.
 func (g *Gate) attempt(v *visit, rules login.Rules) (event.Reason, error) {
+	v.call.Closed = !g.answersLeave(v, rules)
 	out, err := g.Flow.Login(v.r.Context(), v.site, g.asking(v), rules, v.form)
 	return g.outcome(v, out, err)
 }
@@ -147,8 +149,17 @@ func (g *Gate) closed(v *visit) event.Reason {
 	}
 	g.expireOld(v, v.call.Session)
 	g.emit(v, reason)
-	g.seeOther(v, g.loginURL(v.in.URL.RequestURI()))
+	g.seeOther(v, g.signIn(v))
 	return reason
+}
+
+// signIn is where signing in begins for who wanted this page.
+func (g *Gate) signIn(v *visit) string {
+	next := v.in.URL.RequestURI()
+	if !intake.Local(next) {
+		next = ""
+	}
+	return g.loginURL(next)
 }
 
 // framed reports whether a navigation happens inside a frame of a page.
@@ -167,10 +178,12 @@ func status(reason event.Reason) int {
 		return http.StatusUnauthorized
 	case event.Ambiguous, event.LoginByGet:
 		return http.StatusBadRequest
-	case event.Denied, event.CrossSite, event.TrapHit, event.NoNumber, event.NotInvited, event.NoUser, event.LockedOut, event.Disabled:
+	case event.Denied, event.CrossSite, event.TrapHit, event.AnotherUser, event.NoNumber, event.NotInvited, event.NoUser, event.LockedOut, event.Disabled:
 		return http.StatusForbidden
 	case event.InProgress:
 		return http.StatusConflict
+	case event.BodyTooLarge:
+		return http.StatusRequestEntityTooLarge
 	case event.TooManyVisitors:
 		return http.StatusTooManyRequests
 	case event.NoAnswer, event.Unreadable, event.NoVerdict, event.LoginLoop:
@@ -212,7 +225,11 @@ func (g *Gate) page(v *visit, code int, view page.View) {
 	g.Pages.Write(v.w, v.r, code, view)
 }
 
+// seeOther sends the browser to an address of this site.
 func (g *Gate) seeOther(v *visit, to string) {
+	if !intake.Local(to) {
+		to = "/"
+	}
 	v.w.Header().Set("Location", to)
 	v.w.Header().Set("Cache-Control", "no-store")
 	v.w.WriteHeader(http.StatusSeeOther)

@@ -281,7 +281,7 @@ func TestAttack_A10_J9_VerdictOneRequestLater(t *testing.T) {
 	next := func(_ *gate.Gate, c *login.Config) {
 		c.Identity = nil
 		c.User = &login.User{Source: login.Constant, Name: "alice"}
-		c.Success = [][]match.Condition{{{Status: []int{302}}, {Next: &match.Following{Status: []int{200}, Body: marker}}}}
+		c.Success = [][]match.Condition{{{Status: []int{302}}, {Next: &match.Following{Path: "/home", Status: []int{200}, Body: marker}}}}
 	}
 	stores(t, func(t *testing.T, open func(t *testing.T) backend) {
 		for name, cfg := range map[string][]config{"identity": nil, "next": {next}} {
@@ -362,7 +362,7 @@ func TestAttack_A13_SessionIDInALocationStaysHere(t *testing.T) {
 			default:
 				l.ServeHTTP(w, r)
 			}
-		}), withCookie)
+		}), withCookie, func(_ *gate.Gate, r *login.Config) { r.Failure = [][]match.Condition{{{Location: "^/login"}}} })
 		c := w.browser()
 		for name, step := range map[string]func(){
 			"a public path": func() { c.get("/public/x") }, "a wrong password": func() { c.login("alice", "wrong") },

@@ -340,7 +340,7 @@ func (c *client) loaded() (*flow.Gate, *flow.Call) {
 	must(c.w.t, err)
 	site := g.Site
 	site.Host = u.Hostname()
-	site.ID = site.App + "\x00" + site.Host
+	site.ID, site.Users = site.App+"\x00"+site.Host, site.App
 	r := httptest.NewRequest(http.MethodPost, "/mfa", nil)
 	r.AddCookie(&http.Cookie{Name: c.w.cookie(), Value: c.handle()})
 	s, state, err := g.Flow.Sessions.Load(c.w.t.Context(), &site.Gate, r, c.w.http2)

@@ -119,7 +119,7 @@ var shapes = map[string]shape{
 		},
 		cfg: func(_ *gate.Gate, r *login.Config) {
 			r.Identity = nil
-			r.Success = [][]match.Condition{{{Status: []int{302}}, {Next: &match.Following{Status: []int{200}, Body: marker}}}}
+			r.Success = [][]match.Condition{{{Status: []int{302}}, {Next: &match.Following{Path: "/home", Status: []int{200}, Body: marker}}}}
 		},
 	},
 	"success in disguise": {

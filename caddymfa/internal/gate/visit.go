@@ -1,10 +1,13 @@
 package gate
 
 import (
+	"errors"
+	"io"
 	"net/http"
 	"net/url"
 	"path"
 	"strings"
+	"sync/atomic"
 
 	"github.com/caddymfa/caddymfa/caddymfa/internal/event"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/flow"
@@ -34,12 +37,55 @@ type visit struct {
 	bearer             bearerState
 	handleless, proven bool
 
+	// left is the session that this browser has of somebody else, nil for none.
+	left *session.Session
+
+	// carries: the request may carry a password.
+	carries bool
+
 	// api: the request is one of the API's.
 	api bool
 
+	body   *watched // nil where there is none
 	target login.Request
 	form   *intake.Form
-	query  url.Values
+	unread event.Reason // why the body could not be read, "" where it could or was not
+	// unclear is what CheckTarget said before the request was written anew.
+	unclear error
+	query   url.Values
+}
+
+// watched is a body that remembers whether it could be read.
+type watched struct {
+	io.ReadCloser
+	broken atomic.Bool
+}
+
+func (b *watched) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		b.broken.Store(true)
+	}
+	return n, err
+}
+
+// broken reports whether the client's body could not be read to its end: then it
+// is not the application that has failed (attack D9).
+func (v *visit) broken() bool { return v.body != nil && v.body.broken.Load() }
+
+// checkTarget refuses an address that could be read in two ways as it came.
+func (v *visit) checkTarget() error {
+	if v.form != nil {
+		return v.unclear
+	}
+	return intake.CheckTarget(v.r)
+}
+
+// close gives back what the request took up.
+func (v *visit) close() {
+	if v.form != nil {
+		v.form.Close()
+	}
 }
 
 // visit reads what every row needs: the host, the path, the session. A reason
@@ -48,6 +94,10 @@ func (g *Gate) visit(w http.ResponseWriter, r *http.Request, in Input, next upst
 	v := &visit{w: w, r: r, in: in, next: next}
 	host, ok := Hostname(r.Host)
 	v.site = g.site(host)
+	if r.ContentLength != 0 && r.Body != nil {
+		v.body = &watched{ReadCloser: r.Body}
+		r.Body = v.body
+	}
 	v.callAt = flow.Call{
 		R: r, URL: in.URL,
 		Secure: in.Secure || g.SecureAlways, Navigation: navigation(r),
@@ -57,21 +107,23 @@ func (g *Gate) visit(w http.ResponseWriter, r *http.Request, in Input, next upst
 	if !ok || r.URL.Path == "" || r.URL.Path[0] != '/' || strings.Contains(r.RequestURI, "#") {
 		return v, g.refuse(v, event.Ambiguous)
 	}
-	cutSessionID(r.URL)
-	v.target = target(r)
-	dropQuery(r.URL, g.CredentialQuery)
+	g.clean(v)
 
 	if v.api = g.api(in.URL) || g.api(r.URL); v.api {
 		return v, "" // it brings tokens of its own, and no cookie counts
+	}
+	if g.nearAPI(v) {
+		// The contract puts tokens and passwords into these addresses: one that only
+		// nearly is the API's goes into no log and to no application (attack K23).
+		v.quiet()
+		return v, g.refuse(v, event.Ambiguous)
 	}
 	var err error
 	v.call.Session, v.call.State, err = g.Flow.Sessions.Load(r.Context(), &v.site.Gate, r, v.call.Secure)
 	if err != nil {
 		return v, g.storeDown(v, err)
 	}
-	if g.FirstFactor && v.call.State == session.Live && v.call.Session.Level != session.Anonymous && v.call.Session.User != in.FirstFactor {
-		v.call.Session, v.call.State = nil, session.NoHandle // somebody else has this browser now
-	}
+	g.changedHands(v)
 	if done, reason := g.accessToken(v); reason != "" {
 		return v, reason
 	} else if !done && v.site.Bearer.On() {
@@ -115,15 +167,36 @@ func navigation(r *http.Request) bool {
 	return strings.Contains(r.Header.Get("Accept"), "text/html") && r.Header.Get("X-Requested-With") == ""
 }
 
-// cutSessionID takes a trailing ;jsessionid=… out of the path: the jar carries
-// the session's id (attack A13).
-func cutSessionID(u *url.URL) {
-	if !strings.Contains(u.Path, ";") {
-		return
+// clean takes out of the address what must not reach the application: its
+// session's id, which the jar carries (attacks A13, K15), and what stands for a
+// login.
+func (g *Gate) clean(v *visit) {
+	u := v.r.URL
+	if strings.Contains(u.Path, ";") {
+		clean := intake.CutParams(u.EscapedPath(), append([]string{"jsessionid"}, g.CredentialQuery...)...)
+		if p, err := url.PathUnescape(clean); err == nil {
+			u.Path, u.RawPath = p, clean
+		}
 	}
-	clean, _ := intake.CutSession(u.EscapedPath())
-	if p, err := url.PathUnescape(clean); err == nil {
-		u.Path, u.RawPath = p, clean
+	u.RawQuery = intake.DropParams(u.RawQuery, g.CredentialQuery)
+	v.target = target(v.r)
+}
+
+// quiet keeps the address, which may hold a password or a token, out of the
+// logs: out of the access log, and out of what the proxy says of the request
+// where debugging is on.
+func (v *visit) quiet() {
+	v.in.Server.NoLog()
+	v.r.RequestURI, _, _ = strings.Cut(v.r.RequestURI, "?")
+}
+
+// changedHands takes the session of another user than the one whom Caddy has
+// identified out of the request: somebody else has this browser now.
+func (g *Gate) changedHands(v *visit) {
+	s := v.call.Session
+	if g.FirstFactor && v.call.State == session.Live && s.Level != session.Anonymous && !s.Is(v.in.FirstFactor) {
+		v.left = s
+		v.call.Session, v.call.State = nil, session.NoHandle
 	}
 }
 
@@ -165,28 +238,6 @@ func plain(p string) bool {
 	return true
 }
 
-// dropQuery takes query parameters away that stand for a login.
-func dropQuery(u *url.URL, names []string) {
-	if len(names) == 0 || u.RawQuery == "" {
-		return
-	}
-	var kept []string
-	for pair := range strings.SplitSeq(u.RawQuery, "&") {
-		name, _, _ := strings.Cut(pair, "=")
-		if plain, err := url.QueryUnescape(name); err == nil {
-			name = plain
-		}
-		drop := false
-		for _, c := range names {
-			drop = drop || intake.Fold(name) == intake.Fold(c)
-		}
-		if !drop {
-			kept = append(kept, pair)
-		}
-	}
-	u.RawQuery = strings.Join(kept, "&")
-}
-
 // params is the query, parsed once. A query that cannot be parsed has none of
 // the parameters that entries ask for.
 func (v *visit) params() url.Values {
@@ -203,10 +254,7 @@ func (v *visit) params() url.Values {
 // denied finds an entry that shuts this request for everybody.
 func (g *Gate) denied(v *visit) *match.Entry {
 	for _, e := range g.Deny {
-		if !e.Method(v.r.Method) || !e.Path(v.target.Path) && !e.Spelt(v.target.Spellings) {
-			continue
-		}
-		if !e.Loose(v.r, v.params(), intake.Fold) {
+		if !e.Shuts(v.r, v.target.Path, v.target.Spellings) {
 			continue
 		}
 		if e.JSON == nil {
@@ -234,23 +282,37 @@ func jsonIs(f *intake.Form, want *match.Pair) bool {
 
 // Bounds on what is read of a request's body, in bytes.
 const (
-	readLimit  = 1 << 20
-	spoolLimit = 512 << 20 // a verified user's upload to an application with an any_path login
+	readLimit = 1 << 20
+	// textLimit is for the forms and JSON texts of verified users, where an
+	// application takes a login at any address.
+	textLimit = 8 << 20
 )
 
-// read reads the request's fields, once.
+// read reads the request's fields, once, and makes the request one that says
+// what was read (architecture, rule 6).
 func (g *Gate) read(v *visit) (*intake.Form, event.Reason) {
-	if v.form != nil {
-		return v.form, ""
+	if v.form != nil || v.unread != "" {
+		return v.form, v.unread
 	}
 	limits := intake.Limits{Memory: readLimit}
 	if v.call.State == session.Live && v.call.Session.Level == session.Verified {
-		limits.Spool = spoolLimit
+		limits.Spool, limits.Text = g.Spool, textLimit
 	}
+	v.unclear = intake.CheckTarget(v.r)
 	f, err := intake.Read(v.r, limits)
 	if err != nil {
-		return nil, event.Ambiguous
+		v.unread = event.Ambiguous
+		if e, ok := errors.AsType[*intake.Error](err); ok {
+			switch e.Status {
+			case http.StatusRequestEntityTooLarge:
+				v.unread = event.BodyTooLarge
+			case http.StatusServiceUnavailable:
+				v.unread = event.NoRoom
+			}
+		}
+		return nil, v.unread
 	}
+	f.Forward(v.r)
 	v.form = f
 	return f, ""
 }
@@ -266,15 +328,15 @@ func (g *Gate) login(v *visit) (login.Rules, event.Reason) {
 	}
 	rules, reason := g.Rules.Match(&v.target, f)
 	if reason != "" {
-		v.in.Server.NoLog() // the address may hold a password (attacks B7, J5)
+		v.quiet() // the address may hold a password (attacks B7, J5)
 		return nil, reason
 	}
 	if len(rules) == 0 {
 		return nil, ""
 	}
 	if v.r.URL.RawQuery != "" {
-		v.in.Server.NoLog()
-		if err := intake.CheckTarget(v.r); err != nil {
+		v.quiet()
+		if v.checkTarget() != nil {
 			return nil, event.Ambiguous
 		}
 	}

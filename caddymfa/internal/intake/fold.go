@@ -8,24 +8,6 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// Fold gives a field's name as applications fold names: PHP cuts leading blanks
-// and what follows a NUL, turns '.', ' ' and an open '[' into '_' and reads
-// "a[]" as a; others do not mind case or width (attack J3).
-func Fold(name string) string {
-	name, _, _ = strings.Cut(name, "\x00")
-	name = norm.NFKC.String(name)
-	name = strings.TrimFunc(name, func(c rune) bool { return unicode.IsSpace(c) || c == '.' || unicode.Is(unicode.Cf, c) })
-	if i := strings.IndexByte(name, '['); i > 0 {
-		if strings.IndexByte(name[i:], ']') > 0 {
-			name = name[:i]
-		} else {
-			name = name[:i] + "_" + name[i+1:]
-		}
-	}
-	name = strings.NewReplacer(".", "_", " ", "_", "[", "_", "\t", "_").Replace(name)
-	return strings.ToLower(name)
-}
-
 // FoldUser gives a user's name in the one spelling by which a directory and
 // the counters know it: compatibility form, without case, outer blanks and
 // invisible signs, inner blanks as one (attacks F3, F4).
@@ -42,4 +24,20 @@ func FoldUser(name string) string {
 	}, name)
 	name = cases.Fold().String(name)
 	return strings.Join(strings.Fields(norm.NFKC.String(name)), " ")
+}
+
+// TypedUser gives a name that a person typed into a login and that nothing but
+// this request says, folded. ok is false for a name that the application's
+// database may compare in another way than the gate does: MySQL takes é for e
+// and ß for s, others drop blanks or signs that cannot be seen, and then the
+// login is another user's. Only ASCII case and outer blanks are forgiven
+// (attack K9).
+func TypedUser(name string) (folded string, ok bool) {
+	name = strings.Trim(name, " ")
+	for i := range len(name) {
+		if c := name[i]; c < ' ' || c > '~' || c == ' ' && name[i-1] == ' ' {
+			return "", false
+		}
+	}
+	return FoldUser(name), true
 }

@@ -1,17 +1,17 @@
 package intake
 
 import (
-	"bytes"
+	"crypto/rand"
 	"crypto/sha256"
-	"errors"
+	"encoding/binary"
 	"fmt"
+	"hash"
 	"io"
 	"mime"
-	"mime/multipart"
 	"net/http"
 	"net/url"
-	"os"
 	"strings"
+	"unicode/utf8"
 )
 
 // Kind is what a body is.
@@ -47,8 +47,8 @@ const (
 	Absent State = iota
 	// Exact: it is there once, spelt as the rule spells it.
 	Exact
-	// Ambiguous: it is there twice, in query and body together, or spelt in
-	// another way that applications fold to the same.
+	// Ambiguous: it is there twice, in query and body together, as a file, or
+	// spelt in another way that some application takes for the same.
 	Ambiguous
 )
 
@@ -62,175 +62,171 @@ func (e *Error) Error() string { return fmt.Sprintf("request refused (%d): %s", 
 
 func bad(reason string) error { return &Error{http.StatusBadRequest, reason} }
 
-// Limits bound what is read of a body, in bytes. Between Memory (default 1 MiB)
-// and Spool the body lies in a temporary file; beyond, the request is refused.
-type Limits struct{ Memory, Spool int64 }
-
 // Form is a request's fields, read strictly.
 type Form struct {
 	Kind   Kind
 	fields []field
 	json   any
 	sum    [sha256.Size]byte
+
+	contentType string // ours, "" where there is no body
+	body        *stored
+	boundary    string // of a multipart body, as it came
+	parts       []part
 }
 
 type field struct {
 	source      Source
 	name, value string
-	unread      bool // too long for a name or a password: not kept
+	key         fieldName
+	// unread: a file, or a value too long for a name or a password, which is not
+	// kept.
+	unread bool
+	// pair is how the field is written in an urlencoded body.
+	pair string
 }
 
-// Sum is a hash of the body's bytes.
+// Sum tells requests apart: a hash of what was read. Two requests without a body
+// that could be read never have the same.
 func (f *Form) Sum() [sha256.Size]byte { return f.sum }
 
-// Read reads query and body, and puts the body back as it was. A request that
-// is an *Error is ambiguous or too large, and must not be forwarded.
+// Read reads query and body. Afterwards the body can be read again, as it came;
+// Forward puts what was read in its place. A request whose error is an *Error
+// must not be forwarded: it can be read in two ways, or is too large. A body of
+// another kind than a form's or JSON is left alone.
 func Read(r *http.Request, l Limits) (*Form, error) {
-	if l.Memory == 0 {
-		l.Memory = 1 << 20
-	}
 	f := &Form{}
 	if err := f.pairs(Query, r.URL.RawQuery, maxQuery); err != nil {
 		return nil, err
 	}
+	sum := sha256.New()
+	defer func() { sum.Sum(f.sum[:0]) }()
+	for _, x := range f.fields {
+		note(sum, x.name, x.value)
+	}
 	if r.Body == nil || r.Body == http.NoBody || r.ContentLength == 0 {
-		f.sum = sha256.Sum256(nil)
 		return f, nil
 	}
-	kind, params, err := contentType(r.Header)
+	params, err := f.media(r.Header)
 	if err != nil {
 		return nil, err
 	}
-	f.Kind = kind
-	body, err := spool(r, l)
+	if f.Kind == Opaque {
+		_, _ = io.CopyN(sum, rand.Reader, sha256.Size)
+		return f, nil
+	}
+	if f.body, err = l.store(r); err != nil {
+		return nil, err
+	}
+	if err = f.read(params, l, sum); err == nil {
+		err = f.body.rewind()
+	}
 	if err != nil {
+		_ = f.body.Close()
 		return nil, err
 	}
-	h := sha256.New()
-	if _, err := io.Copy(h, body); err != nil {
-		return nil, bad("unreadable_body")
-	}
-	h.Sum(f.sum[:0])
-	if err := f.body(body, kind, params, l.Memory); err != nil {
-		_ = body.Close()
-		return nil, err
-	}
-	if _, err := body.Seek(0, io.SeekStart); err != nil {
-		return nil, fmt.Errorf("body: %w", err)
-	}
-	if body.Size() == 0 {
+	if f.body.size == 0 {
 		f.Kind = Empty
 	}
-	r.Body = body
+	r.Body = f.body
 	return f, nil
 }
 
-func contentType(h http.Header) (Kind, map[string]string, error) {
+// note adds strings to a sum so that no two lists have the same.
+func note(sum hash.Hash, list ...string) {
+	for _, s := range list {
+		_ = binary.Write(sum, binary.BigEndian, uint64(len(s)))
+		_, _ = io.WriteString(sum, s)
+	}
+}
+
+// charsets are those in which names are written as in ASCII. A body in another
+// one could hide them.
+var charsets = map[string]bool{"utf-8": true, "utf8": true, "us-ascii": true, "iso-8859-1": true, "iso-8859-15": true, "windows-1252": true}
+
+// media finds out what the body is, and under which type it is forwarded: a
+// form and JSON under the plain name, what has no type as bytes. A type that
+// only looks like a form's is refused: CGI.pm, for one, looks at its beginning
+// only (attack K2).
+func (f *Form) media(h http.Header) (map[string]string, error) {
+	if e := h.Get("Content-Encoding"); e != "" && !strings.EqualFold(e, "identity") {
+		return nil, &Error{http.StatusUnsupportedMediaType, "content_encoding"}
+	}
+	values := h["Content-Type"]
 	switch {
-	case h.Get("Content-Encoding") != "" && !strings.EqualFold(h.Get("Content-Encoding"), "identity"):
-		return 0, nil, &Error{http.StatusUnsupportedMediaType, "content_encoding"}
-	case len(h["Content-Type"]) > 1:
-		return 0, nil, bad("two_content_types")
-	case len(h["Content-Type"]) == 0:
-		return Opaque, nil, nil
+	case len(values) > 1:
+		return nil, bad("two_content_types")
+	case len(values) == 0 || strings.TrimSpace(values[0]) == "":
+		f.Kind, f.contentType = Opaque, "application/octet-stream" // RFC 9110 8.3
+		return nil, nil
 	}
-	media, params, err := mime.ParseMediaType(h["Content-Type"][0])
+	media, params, err := mime.ParseMediaType(values[0])
 	if err != nil {
-		return 0, nil, bad("content_type")
+		return nil, bad("content_type")
 	}
-	if c := params["charset"]; c != "" && !strings.EqualFold(c, "utf-8") && !strings.EqualFold(c, "us-ascii") && !strings.EqualFold(c, "utf8") {
-		return 0, nil, &Error{http.StatusUnsupportedMediaType, "charset"}
+	charset := strings.ToLower(params["charset"])
+	if charset != "" && !charsets[charset] {
+		return nil, &Error{http.StatusUnsupportedMediaType, "charset"}
 	}
+	f.contentType = media
 	switch {
 	case media == "application/x-www-form-urlencoded":
-		return URLEncoded, params, nil
+		f.Kind = URLEncoded
 	case media == "multipart/form-data":
-		return Multipart, params, nil
+		f.Kind = Multipart
 	case media == "application/json", strings.HasSuffix(media, "+json"):
-		return JSONBody, params, nil
+		f.Kind = JSONBody
+	case formLike(values[0]):
+		return nil, &Error{http.StatusUnsupportedMediaType, "content_type"}
+	default:
+		f.Kind, f.contentType = Opaque, values[0]
+		return params, nil
 	}
-	return Opaque, params, nil
+	if charset != "" {
+		f.contentType = mime.FormatMediaType(media, map[string]string{"charset": charset})
+	}
+	return params, nil
 }
 
-// stored is a body that can be read twice.
-type stored struct {
-	io.ReadSeeker
-	size   int64
-	closes []io.Closer
+func formLike(contentType string) bool {
+	contentType = strings.ToLower(contentType)
+	return strings.Contains(contentType, "urlencoded") || strings.Contains(contentType, "form-data")
 }
 
-func (s *stored) Size() int64 { return s.size }
+// MayBeJSON reports whether a body that was not read could be JSON to an
+// application that does not look at its type, or not closely.
+func (f *Form) MayBeJSON() bool {
+	t := strings.ToLower(f.contentType)
+	return f.Kind == Opaque && (strings.Contains(t, "json") || strings.HasPrefix(t, "text/"))
+}
 
-func (s *stored) Close() error {
-	var err error
-	for _, c := range s.closes {
-		err = errors.Join(err, c.Close())
+// Close gives back what a long body takes up.
+func (f *Form) Close() {
+	if f.body != nil {
+		_ = f.body.Close()
 	}
+}
+
+func (f *Form) read(params map[string]string, l Limits, sum hash.Hash) error {
+	if f.Kind == Multipart {
+		return f.multipart(params["boundary"], l.memory(), sum)
+	}
+	if f.body.size > l.text() {
+		return errTooLarge
+	}
+	text, err := io.ReadAll(f.body)
+	if err != nil {
+		return bad("unreadable_body")
+	}
+	note(sum, string(text))
+	if f.Kind == URLEncoded {
+		return f.pairs(Body, string(text), int(l.text()))
+	}
+	f.json, err = strictJSON(text)
 	return err
 }
 
-func spool(r *http.Request, l Limits) (*stored, error) {
-	tooLarge := &Error{http.StatusRequestEntityTooLarge, "body_too_large"}
-	if r.ContentLength > max(l.Memory, l.Spool) {
-		return nil, tooLarge
-	}
-	head, err := io.ReadAll(io.LimitReader(r.Body, l.Memory+1))
-	if err != nil {
-		return nil, bad("unreadable_body")
-	}
-	if int64(len(head)) <= l.Memory {
-		return &stored{bytes.NewReader(head), int64(len(head)), []io.Closer{r.Body}}, nil
-	}
-	if l.Spool <= l.Memory {
-		return nil, tooLarge
-	}
-	file, err := os.CreateTemp("", "caddymfa-body-")
-	if err != nil {
-		return nil, fmt.Errorf("body: %w", err)
-	}
-	_ = os.Remove(file.Name()) // unlinked: nobody else can open it, and a crash leaves nothing
-	n, err := io.Copy(file, io.MultiReader(bytes.NewReader(head), io.LimitReader(r.Body, l.Spool-int64(len(head))+1)))
-	switch {
-	case err != nil:
-		_ = file.Close()
-		return nil, bad("unreadable_body")
-	case n > l.Spool:
-		_ = file.Close()
-		return nil, tooLarge
-	}
-	if _, err := file.Seek(0, io.SeekStart); err != nil {
-		_ = file.Close()
-		return nil, fmt.Errorf("body: %w", err)
-	}
-	return &stored{file, n, []io.Closer{r.Body, file}}, nil
-}
-
-func (f *Form) body(b *stored, kind Kind, params map[string]string, memory int64) error {
-	if _, err := b.Seek(0, io.SeekStart); err != nil {
-		return fmt.Errorf("body: %w", err)
-	}
-	switch kind {
-	case URLEncoded, JSONBody:
-		if b.size > memory {
-			return &Error{http.StatusRequestEntityTooLarge, "body_too_large"}
-		}
-		text, err := io.ReadAll(b)
-		if err != nil {
-			return bad("unreadable_body")
-		}
-		if kind == URLEncoded {
-			return f.pairs(Body, string(text), int(memory))
-		}
-		f.json, err = strictJSON(text)
-		return err
-	case Multipart:
-		return f.multipart(b, params["boundary"], memory)
-	case Empty, Opaque:
-	}
-	return nil
-}
-
-// pairs reads name=value&…; what the decoders of applications disagree on is
+// pairs reads name=value&…. What the decoders of applications disagree on is
 // refused.
 func (f *Form) pairs(source Source, raw string, limit int) error {
 	if raw == "" {
@@ -243,7 +239,7 @@ func (f *Form) pairs(source Source, raw string, limit int) error {
 		if pair == "" {
 			continue
 		}
-		k, v, _ := strings.Cut(pair, "=")
+		k, v, valued := strings.Cut(pair, "=")
 		name, err := url.QueryUnescape(k)
 		if err != nil {
 			return bad("escape")
@@ -252,121 +248,112 @@ func (f *Form) pairs(source Source, raw string, limit int) error {
 		if err != nil {
 			return bad("escape")
 		}
-		if err := f.add(source, name, value); err != nil {
+		if source == Query && !utf8.ValidString(value) {
+			return bad("encoding")
+		}
+		x := field{source: source, name: name, value: value, pair: spell(k, name)}
+		if valued {
+			x.pair += "=" + spell(v, value)
+		}
+		if err := f.add(x); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (f *Form) add(source Source, name, value string) error {
+// spell writes a name or a value of an urlencoded body. The client's own
+// spelling stays where every reader takes it for the same: who signs what it
+// sends signs the spelling.
+func spell(raw, plain string) string {
+	for i := range len(raw) {
+		switch c := raw[i]; {
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', strings.IndexByte("-_.~*!'()+%,:@/", c) >= 0:
+		default:
+			return url.QueryEscape(plain)
+		}
+	}
+	return raw
+}
+
+func (f *Form) add(x field) error {
 	switch {
 	case len(f.fields) >= maxFields:
 		return bad("too_many_fields")
-	case !validText(name) || !validText(value):
+	case !validText(x.name):
 		return bad("encoding")
 	}
-	f.fields = append(f.fields, field{source: source, name: name, value: value})
+	x.key = readName(x.name)
+	f.fields = append(f.fields, x)
 	return nil
 }
 
 // validText refuses what is no UTF-8, and the byte-order mark that would make
 // a decoder change its mind.
 func validText(s string) bool {
-	return strings.ToValidUTF8(s, "") == s && !strings.HasPrefix(s, "\ufeff")
+	return utf8.ValidString(s) && !strings.HasPrefix(s, "\ufeff")
 }
 
-const maxValue int64 = 64 << 10
-
-func (f *Form) multipart(b io.Reader, boundary string, memory int64) error {
-	if boundary == "" || len(boundary) > 70 {
-		return bad("multipart_boundary")
+// Forward makes the request one that says what was read, and nothing else:
+// its body is written anew from the fields, under a content type of ours. Then
+// no parser can find in it what was not seen here.
+func (f *Form) Forward(r *http.Request) {
+	// Some servers take a ';' for another '&' (attacks J4, K2).
+	r.URL.RawQuery = strings.ReplaceAll(r.URL.RawQuery, ";", "%3B")
+	if f.contentType != "" {
+		r.Header["Content-Type"] = []string{f.contentType}
 	}
-	m := multipart.NewReader(b, boundary)
-	for kept := memory; ; {
-		p, err := m.NextRawPart()
-		if errors.Is(err, io.EOF) {
-			return nil
-		} else if err != nil {
-			return bad("multipart")
-		}
-		disposition := p.Header["Content-Disposition"]
-		if len(disposition) != 1 {
-			return bad("multipart_disposition")
-		}
-		_, params, err := mime.ParseMediaType(disposition[0])
-		if err != nil || strings.Count(strings.ToLower(disposition[0]), "name") != countNames(params) || strings.Contains(disposition[0], "*=") {
-			return bad("multipart_name")
-		}
-		switch enc := strings.ToLower(p.Header.Get("Content-Transfer-Encoding")); enc {
-		case "", "7bit", "8bit", "binary":
-		default:
-			return bad("multipart_encoding")
-		}
-		part := strings.ToLower(p.Header.Get("Content-Type"))
-		if strings.HasPrefix(part, "multipart/") || strings.Contains(part, "charset") && !strings.Contains(part, "utf-8") && !strings.Contains(part, "us-ascii") {
-			return bad("multipart_type")
-		}
-		name, named := params["name"]
-		if !named {
-			return bad("multipart_name")
-		}
-		if _, file := params["filename"]; file {
-			if _, err := io.Copy(io.Discard, p); err != nil {
-				return bad("multipart")
-			}
-			if err := f.add(Body, name, ""); err != nil {
-				return err
-			}
-			continue
-		}
-		// A page of a wiki is longer than what a rule could ask for; it passes,
-		// and a rule that asks for it all the same finds it ambiguous.
-		most := min(maxValue, kept)
-		value, err := io.ReadAll(io.LimitReader(p, most+1))
-		if err != nil {
-			return bad("multipart")
-		}
-		unread := int64(len(value)) > most
-		if unread {
-			if _, err := io.Copy(io.Discard, p); err != nil {
-				return bad("multipart")
-			}
-			value = nil
-		}
-		kept -= int64(len(value))
-		if err := f.add(Body, name, string(value)); err != nil {
-			return err
-		}
-		f.fields[len(f.fields)-1].unread = unread
+	switch f.Kind {
+	case Empty, Opaque, JSONBody:
+		return
+	case URLEncoded:
+		f.body.replace(r, f.urlencoded())
+	case Multipart:
+		f.rewrite(r)
+	}
+	for _, name := range []string{"Content-Md5", "Digest", "Content-Digest", "Repr-Digest"} {
+		delete(r.Header, name) // they speak about the bytes that came
 	}
 }
 
-// countNames counts how often "name" stands in the parameters that were read;
-// more in the text means a name that another parser could see.
-func countNames(params map[string]string) int {
-	n := 0
-	for k, v := range params {
-		n += strings.Count(strings.ToLower(k), "name") + strings.Count(strings.ToLower(v), "name")
-	}
-	return n
-}
-
-// Lookup finds a field by its name as applications fold names. The value is
-// given when the state is Exact and the field stands where source says.
-func (f *Form) Lookup(source Source, name string) (string, State) {
-	want, value, state := Fold(name), "", Absent
+func (f *Form) urlencoded() string {
+	var b strings.Builder
 	for _, x := range f.fields {
-		if Fold(x.name) != want {
+		if x.source != Body {
 			continue
 		}
-		if state != Absent || x.name != name || x.unread {
+		if b.Len() > 0 {
+			b.WriteByte('&')
+		}
+		b.WriteString(x.pair)
+	}
+	return b.String()
+}
+
+// Lookup finds a field by its name, in every spelling that some application
+// takes for it. The value is given when the state is Exact and the field stands
+// where source says. A name with keys in brackets is ambiguous beside the bare
+// name, which would take its place.
+func (f *Form) Lookup(source Source, name string) (value string, state State) {
+	want, beside := readName(name), false
+	for i := range f.fields {
+		x := &f.fields[i]
+		switch {
+		case !x.key.is(&want):
+			for _, outer := range want.within {
+				beside = beside || x.key.flat == outer
+			}
+			continue
+		case state != Absent || x.name != name || x.unread:
 			return "", Ambiguous
 		}
 		value, state = x.value, Exact
 		if source != Any && x.source != source {
 			return "", Ambiguous // it stands elsewhere than it should
 		}
+	}
+	if beside && state == Exact {
+		return "", Ambiguous
 	}
 	return value, state
 }

@@ -27,6 +27,18 @@ func Strip(h http.Header, credentials []string) {
 	}
 }
 
+// HasHeader reports whether a request has a field of this name, in a spelling
+// that some application takes for it.
+func HasHeader(h http.Header, name string) bool {
+	want := hyphened(name)
+	for have := range h {
+		if strings.EqualFold(hyphened(have), want) {
+			return true
+		}
+	}
+	return false
+}
+
 // hyphened is a field name with every sign that is no letter and no digit as a
 // hyphen, in the spelling of [http.CanonicalHeaderKey]. Ordinary names are it.
 func hyphened(name string) string {

@@ -150,3 +150,33 @@ func (f *Form) at(path string) (any, State) {
 	}
 	return v, state
 }
+
+// Bracketed is the name that a dotted path has in a form: a[b] for a.b.
+func Bracketed(path string) string {
+	steps := strings.Split(path, ".")
+	for i := range steps[1:] {
+		steps[i+1] = "[" + steps[i+1] + "]"
+	}
+	return strings.Join(steps, "")
+}
+
+// JSONMeans reports whether a JSON body has a key that some application takes for
+// the field of a form of this name.
+func (f *Form) JSONMeans(name string) bool {
+	want := readName(name)
+	var find func(v any, at string, depth int) bool
+	find = func(v any, at string, depth int) bool {
+		object, _ := v.(map[string]any)
+		for key, inner := range object {
+			here := key
+			if at != "" {
+				here = at + "[" + key + "]"
+			}
+			if n := readName(here); n.flat == want.flat || depth < len(want.within) && find(inner, here, depth+1) {
+				return true
+			}
+		}
+		return false
+	}
+	return find(f.json, "", 0)
+}

@@ -97,6 +97,11 @@ func (j *Jar) Has(name string) bool {
 	return slices.ContainsFunc(j.Cookies, func(c Cookie) bool { return c.Name == name })
 }
 
+// Holds reports whether the jar holds a cookie of this very name and value.
+func (j *Jar) Holds(c Cookie) bool {
+	return slices.ContainsFunc(j.Cookies, func(h Cookie) bool { return h.Name == c.Name && h.Value == c.Value })
+}
+
 // Keep returns the jar with those cookies only that keep accepts.
 func (j Jar) Keep(keep func(Cookie) bool) Jar {
 	var out Jar

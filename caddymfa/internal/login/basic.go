@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -74,23 +75,24 @@ func (rs Rules) Basic(q *Request) *Rule {
 // answered with it (design, section 4). user is who it says, "" when only the
 // credential names somebody. probe asks for a page with an Authorization field.
 func (r *Rule) Prove(ctx context.Context, c *Credential, probe func(ctx context.Context, target, authorization string) (*upstream.Reply, error)) (v Verdict, user string, err error) {
-	without, err := probe(ctx, r.Config.Basic, "")
+	target := filled(r.Config.Basic, c.User)
+	without, err := probe(ctx, target, "")
 	if err != nil {
 		return Failed, "", fmt.Errorf("%w: basic: %w", ErrNoVerdict, err)
 	}
 	if without.Status != http.StatusUnauthorized {
 		return Failed, "", fmt.Errorf("%w: basic: %s answers %d to nobody; name a page that needs a password", ErrNoVerdict, r.Config.Basic, without.Status)
 	}
-	with, err := probe(ctx, r.Config.Basic, c.Field)
+	with, err := probe(ctx, target, c.Field)
 	if err != nil {
 		return Failed, "", fmt.Errorf("%w: basic: %w", ErrNoVerdict, err)
 	}
 	switch s := with.Status; {
 	case s == http.StatusUnauthorized:
 		return Failed, "", nil
-	case s >= 200 && s < 400, s == http.StatusNotFound:
+	case s >= 200 && s < 400, s == http.StatusNotFound, slices.Contains(r.BasicStatus, s):
 	default:
-		return Failed, "", fmt.Errorf("%w: basic: %s answers %d to the credential", ErrNoVerdict, r.Config.Basic, s)
+		return Failed, "", fmt.Errorf("%w: basic: %s answers %d to the credential; if that is what a user with a right password gets, write basic %s %d", ErrNoVerdict, target, s, r.Config.Basic, s)
 	}
 	if r.Identity == nil {
 		if r.User != nil && r.User.Source == Constant {
@@ -100,7 +102,7 @@ func (r *Rule) Prove(ctx context.Context, c *Credential, probe func(ctx context.
 	}
 	page := with
 	if r.Identity.Path != r.Config.Basic {
-		if page, err = probe(ctx, r.Identity.Path, c.Field); err != nil {
+		if page, err = probe(ctx, filled(r.Identity.Path, c.User), c.Field); err != nil {
 			return Failed, "", fmt.Errorf("%w: identity: %w", ErrNoVerdict, err)
 		}
 	}
@@ -114,6 +116,6 @@ func (r *Rule) Prove(ctx context.Context, c *Credential, probe func(ctx context.
 	return Accepted, user, nil
 }
 
-// FoldedUser is the credential's name in the one spelling by which a directory
-// knows it.
-func (c *Credential) FoldedUser() string { return intake.FoldUser(c.User) }
+// Typed is the credential's name, folded, where nobody else says who it is; see
+// intake.TypedUser.
+func (c *Credential) Typed() (string, bool) { return intake.TypedUser(c.User) }

@@ -1,6 +1,7 @@
 package login
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,10 +9,12 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
 	"github.com/caddymfa/caddymfa/caddymfa/internal/event"
+	"github.com/caddymfa/caddymfa/caddymfa/internal/jar"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/match"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/upstream"
 )
@@ -29,50 +32,64 @@ const (
 // ErrNoVerdict: nobody can say. The session is over, and nothing is let in.
 var ErrNoVerdict = errors.New("no verdict")
 
+// ErrNoEvidence is the ErrNoVerdict of an answer that shows neither a right nor a
+// wrong password: the rule does not fit the application, or no longer.
+var ErrNoEvidence = fmt.Errorf("%w: no evidence", ErrNoVerdict)
+
 // maxUser bounds a user's name in bytes.
 const maxUser = 256
 
 // Judge asks the rules of one login in turn. The first that takes the answer for
-// a login decides; one that cannot say ends the login.
-func (rs Rules) Judge(ctx context.Context, a *match.Answer, probe func(context.Context, string) (*upstream.Reply, error)) (*Rule, string, error) {
+// a login decides. What one rule cannot tell, another may know to be a wrong
+// password; but where a rule finds a contradiction nobody can say.
+func (rs Rules) Judge(ctx context.Context, a *match.Answer, ask Ask) (*Rule, string, error) {
+	var unsure, unknown error
+	var which, unknowing *Rule
+	failed := false
 	for _, r := range rs {
-		v, user, err := r.Judge(ctx, a, probe)
-		if err != nil {
-			return r, "", err
-		}
-		if v == Accepted {
+		v, user, err := r.Judge(ctx, a, ask)
+		switch {
+		case errors.Is(err, ErrNoEvidence):
+			unknowing, unknown = cmp.Or(unknowing, r), cmp.Or(unknown, err)
+		case err != nil:
+			which, unsure = cmp.Or(which, r), cmp.Or(unsure, err)
+		case v == Accepted:
 			return r, user, nil
+		default:
+			failed = true
 		}
 	}
-	return nil, "", nil
+	switch {
+	case unsure != nil:
+		return which, "", unsure
+	case failed:
+		return nil, "", nil
+	}
+	return unknowing, "", unknown
 }
 
 // Judge says what an answer means, and whom it is about; user is "" when only
-// the request names somebody. probe asks the application for the identity page
-// with the cookies that it has just given.
-func (r *Rule) Judge(ctx context.Context, a *match.Answer, probe func(context.Context, string) (*upstream.Reply, error)) (v Verdict, user string, err error) {
-	success, err := r.accepted(ctx, a)
+// the request names somebody. Wrong needs evidence as right does: an answer that
+// shows neither is ErrNoEvidence.
+func (r *Rule) Judge(ctx context.Context, a *match.Answer, ask Ask) (v Verdict, user string, err error) {
+	failure, err := r.failure.Any(ctx, a)
 	if err != nil {
-		return Failed, "", fmt.Errorf("%w: %w", ErrNoVerdict, err)
+		return Failed, "", fmt.Errorf("%w: failure: %w", ErrNoVerdict, err)
+	}
+	success := false
+	if !failure {
+		if success, err = r.success.Any(ctx, a); err != nil {
+			return Failed, "", fmt.Errorf("%w: success: %w", ErrNoVerdict, err)
+		}
 	}
 	if r.Identity != nil {
-		rep, err := probe(ctx, r.Identity.Path)
-		if err != nil {
-			return Failed, "", fmt.Errorf("%w: identity: %w", ErrNoVerdict, err)
-		}
-		user, err := r.named(rep)
-		switch {
-		case err != nil:
-			return Failed, "", fmt.Errorf("%w: identity: %w", ErrNoVerdict, err)
-		case user != "":
-			return Accepted, user, nil
-		case success:
-			return Failed, "", fmt.Errorf("%w: the answer looks like a login, but identity names nobody (status %d)", ErrNoVerdict, rep.Status)
-		}
-		return Failed, "", nil
+		return r.judgeIdentity(ctx, failure, success, a, ask)
 	}
-	if !success {
+	switch {
+	case failure, !success && denied(a):
 		return Failed, "", nil
+	case !success:
+		return Failed, "", fmt.Errorf("%w: the answer (status %d) is none that success names, and no failure line says that it is a wrong password", ErrNoEvidence, a.Status)
 	}
 	if r.Names() {
 		if user, err = r.answerUser(a); err != nil {
@@ -80,6 +97,50 @@ func (r *Rule) Judge(ctx context.Context, a *match.Answer, probe func(context.Co
 		}
 	}
 	return Accepted, user, nil
+}
+
+func (r *Rule) judgeIdentity(ctx context.Context, failure, success bool, a *match.Answer, ask Ask) (v Verdict, user string, err error) {
+	fail := func(err error) (Verdict, string, error) {
+		return Failed, "", fmt.Errorf("%w: identity %s: %w", ErrNoVerdict, r.Identity.Path, err)
+	}
+	rep, err := ask.As(ctx, filled(r.Identity.Path, ask.User))
+	if err != nil {
+		return fail(err)
+	}
+	user, err = r.named(rep)
+	switch {
+	case err != nil:
+		return fail(err)
+	case user != "":
+		return Accepted, user, nil
+	case success:
+		return fail(fmt.Errorf("the answer looks like a login, but the page names nobody (status %d)", rep.Status))
+	case failure:
+		return Failed, "", nil
+	}
+	refused, err := r.refused(ctx, rep, ask)
+	switch {
+	case err != nil:
+		return fail(err)
+	case refused, denied(a):
+		return Failed, "", nil
+	}
+	return Failed, "", fmt.Errorf("%w: identity %s names nobody (status %d), and shows no login form as it does to a stranger: "+
+		"if the password was right, its pattern does not fit this user's page; if it was wrong, a failure line must say so", ErrNoEvidence, r.Identity.Path, rep.Status)
+}
+
+// WhoIs asks who is logged in by a page of identity. "" is nobody; stranger says
+// that the application has shown that.
+func (r *Rule) WhoIs(ctx context.Context, ask Ask) (user string, stranger bool, err error) {
+	rep, err := ask.As(ctx, filled(r.Identity.Path, ask.User))
+	if err != nil {
+		return "", false, err
+	}
+	if user, err = r.named(rep); err != nil || user != "" {
+		return user, false, err
+	}
+	stranger, err = r.refused(ctx, rep, ask)
+	return "", stranger, err
 }
 
 // Guess says what an answer means as far as its own conditions tell. Nothing is
@@ -99,6 +160,7 @@ func (rs Rules) Guess(ctx context.Context, a *match.Answer) event.Verdict {
 	return verdict
 }
 
+// accepted says what the rule's own conditions make of an answer.
 func (r *Rule) accepted(ctx context.Context, a *match.Answer) (bool, error) {
 	if no, err := r.failure.Any(ctx, a); no || err != nil {
 		return false, err
@@ -124,20 +186,23 @@ func (r *Rule) named(rep *upstream.Reply) (string, error) {
 		return clean(v)
 	}
 	found := ""
-	for _, m := range r.identity.FindAllSubmatch(rep.Body, -1) {
+	matches := r.identity.FindAllSubmatch(rep.Body, -1)
+	for _, m := range matches {
 		name, err := clean(html.UnescapeString(string(m[1])))
 		switch {
 		case err != nil:
 			return "", err
 		case name == "":
 		case found != "" && found != name:
-			return "", errors.New("the page names two users: make the regular expression narrower")
+			return "", fmt.Errorf("%w: its %d matches name different ones: a text of another user on it may look like a match; anchor the regular expression in the page's markup", errTwoUsers, len(matches))
 		default:
 			found = name
 		}
 	}
 	return found, nil
 }
+
+var errTwoUsers = errors.New("the page names two users")
 
 // answerUser reads the user's name out of the answer to the login.
 func (r *Rule) answerUser(a *match.Answer) (string, error) {
@@ -180,6 +245,20 @@ func (r *Rule) answerUser(a *match.Answer) (string, error) {
 		return "", errors.New("the answer names nobody")
 	}
 	return found, nil
+}
+
+// CookieUser reads the user's name out of the cookies of an answer, for a rule
+// that reads it there. named is false where none of them is such a cookie.
+func (r *Rule) CookieUser(sets []jar.Set) (named bool, user string) {
+	if r.User == nil || r.User.Source != AnswerCookie {
+		return false, ""
+	}
+	name := regexp.MustCompile(r.User.Name) // checked by Compile
+	if !slices.ContainsFunc(sets, func(s jar.Set) bool { return !s.Blank && name.MatchString(s.Cookie.Name) }) {
+		return false, ""
+	}
+	user, _ = r.answerUser(&match.Answer{Sets: sets}) // none, or two, are not the one
+	return true, user
 }
 
 // clean trims a name that the application gave. It is not folded: the

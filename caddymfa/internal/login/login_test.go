@@ -100,7 +100,7 @@ func TestAllRulesOfAnAddressAreFound(t *testing.T) {
 		t.Fatalf("%v %q", found, reason)
 	}
 	// What the first takes for a wrong password is the second's success.
-	r, user, err := found.Judge(t.Context(), &match.Answer{Status: 200, Header: http.Header{}, Body: []byte("b")}, nil)
+	r, user, err := found.Judge(t.Context(), &match.Answer{Status: 200, Header: http.Header{}, Body: []byte("b")}, Ask{})
 	if err != nil || r != b || user != "y" {
 		t.Fatalf("%v %q %v", r, user, err)
 	}
@@ -121,6 +121,9 @@ func TestJudge(t *testing.T) {
 		Paths: []string{"/l"}, User: &User{Source: Form, Name: "u"},
 		Success: [][]match.Condition{{{Body: "welcome"}}}, Failure: [][]match.Condition{{{Body: "wrong"}}},
 	}
+	failing := identity
+	failing.Success, failing.Failure = nil, request.Failure
+	const form1 = `<form action=/l><input name=u><input name=p type=password></form>`
 	moved, ok := match.Answer{Status: 302, Header: http.Header{"Location": {"/x"}}}, match.Answer{Status: 200, Header: http.Header{}, Body: []byte("welcome")}
 	set := func(name, value string) jar.Set { return jar.Set{Cookie: jar.Cookie{Name: name, Value: value}} }
 	for name, tc := range map[string]struct {
@@ -133,9 +136,11 @@ func TestJudge(t *testing.T) {
 	}{
 		"identity names somebody":              {identity, ok, page(200, "I am alice."), Accepted, "alice", false},
 		"entities":                             {identity, ok, page(200, "I am O&#39;Neil."), Accepted, "O'Neil", false},
-		"identity names nobody":                {identity, ok, page(200, "Hello stranger"), Failed, "", false},
-		"identity leads to the login":          {identity, ok, page(302, "I am alice."), Failed, "", false},
-		"identity is forbidden":                {identity, ok, page(403, "I am alice."), Failed, "", false},
+		"identity names nobody":                {identity, ok, page(200, "Hello stranger"), Failed, "", true},
+		"identity asks for a password":         {identity, ok, page(200, form1), Failed, "", false},
+		"identity is forbidden":                {identity, ok, page(403, "I am alice."), Failed, "", true},
+		"identity does not know him":           {identity, ok, page(401, ""), Failed, "", false},
+		"identity leads nowhere":               {identity, ok, page(302, "I am alice."), Failed, "", true},
 		"nobody, but it looks like a login":    {identity, moved, page(200, "Hello stranger"), Failed, "", true},
 		"identity names two":                   {identity, ok, page(200, "I am alice. I am bob."), Failed, "", true},
 		"identity names one twice":             {identity, ok, page(200, "I am bob. I am bob."), Accepted, "bob", false},
@@ -144,21 +149,76 @@ func TestJudge(t *testing.T) {
 		"name with control signs":              {identity, ok, page(200, "I am al\x00ice."), Failed, "", true},
 		"name without end":                     {identity, ok, page(200, "I am "+strings.Repeat("a", 300)+"."), Failed, "", true},
 		"json identity":                        {byJSON, ok, page(200, `{"user":{"name":"alice"}}`), Accepted, "alice", false},
-		"json false":                           {byJSON, ok, page(200, `{"user":{"name":false}}`), Failed, "", false},
-		"json null":                            {byJSON, ok, page(200, `{"user":null}`), Failed, "", false},
+		"json false":                           {byJSON, ok, page(200, `{"user":{"name":false}}`), Failed, "", true},
+		"json null":                            {byJSON, ok, page(200, `{"user":null}`), Failed, "", true},
 		"user in a cookie":                     {cookie, match.Answer{Status: 302, Header: http.Header{}, Sets: []jar.Set{set("sess", "x&u=al%20ice&y")}}, nil, Accepted, "al ice", false},
 		"cookie without a user":                {cookie, match.Answer{Status: 302, Header: http.Header{}, Sets: []jar.Set{set("sess", "x")}}, nil, Failed, "", true},
 		"cookies of two users":                 {cookie, match.Answer{Status: 302, Header: http.Header{}, Sets: []jar.Set{set("sess", "u=a"), set("sess", "u=b")}}, nil, Failed, "", true},
-		"no cookie":                            {cookie, moved, nil, Failed, "", false},
+		"no cookie":                            {cookie, moved, nil, Failed, "", true},
+		"no cookie, and 401":                   {cookie, match.Answer{Status: 401, Header: http.Header{}}, nil, Failed, "", false},
+		"another cookie, and 401":              {cookie, match.Answer{Status: 401, Header: http.Header{}, Sets: []jar.Set{set("x", "y")}}, nil, Failed, "", true},
 		"user in a header":                     {header, match.Answer{Status: 200, Header: http.Header{"X-User": {"alice"}}}, nil, Accepted, "alice", false},
 		"only the request names somebody":      {request, ok, nil, Accepted, "", false},
 		"failure wins over success":            {request, match.Answer{Status: 200, Header: http.Header{}, Body: []byte("welcome, wrong")}, nil, Failed, "", false},
-		"neither success nor failure":          {request, match.Answer{Status: 200, Header: http.Header{}, Body: []byte("?")}, nil, Failed, "", false},
-		"next that cannot be asked is nothing": {Config{Paths: []string{"/l"}, User: &User{Source: Constant, Name: "x"}, Success: [][]match.Condition{{{Next: &match.Following{Status: []int{200}, Body: "x"}}}}}, moved, nil, Failed, "", true},
+		"neither success nor failure":          {request, match.Answer{Status: 200, Header: http.Header{}, Body: []byte("?")}, nil, Failed, "", true},
+		"failure alone":                        {request, match.Answer{Status: 200, Header: http.Header{}, Body: []byte("wrong")}, nil, Failed, "", false},
+		"failure where identity names nobody":  {failing, match.Answer{Status: 200, Header: http.Header{}, Body: []byte("wrong")}, page(200, "?"), Failed, "", false},
+		"failure where identity names one":     {failing, match.Answer{Status: 200, Header: http.Header{}, Body: []byte("wrong")}, page(200, "I am bob."), Accepted, "bob", false},
+		"next that cannot be asked is nothing": {Config{Paths: []string{"/l"}, User: &User{Source: Constant, Name: "x"}, Success: [][]match.Condition{{{Next: &match.Following{Path: "/x", Status: []int{200}, Body: "x"}}}}}, moved, nil, Failed, "", true},
 	} {
-		v, user, err := rule(t, tc.c).Judge(t.Context(), &tc.a, tc.probe)
+		v, user, err := rule(t, tc.c).Judge(t.Context(), &tc.a, Ask{As: tc.probe, Stranger: tc.probe})
 		if v != tc.want || user != tc.user || errors.Is(err, ErrNoVerdict) != tc.cannot || (err != nil) != tc.cannot {
 			t.Errorf("%s: %v %q %v", name, v, user, err)
+		}
+	}
+}
+
+// TestAttack_K29_WrongNeedsEvidence: what the page of identity shows to him who
+// has just tried, and what it shows to a stranger. Only an application that still
+// asks for the password has shown that it knows nobody.
+func TestAttack_K29_WrongNeedsEvidence(t *testing.T) {
+	to := func(status int, location, body string) *upstream.Reply {
+		return &upstream.Reply{Status: status, Header: http.Header{"Location": {location}}, Body: []byte(body)}
+	}
+	const login = `<title>x</title><form action="/l?t=1" method=post><input name=u><input type=password name=p><input type=hidden name=csrf value=%s></form>`
+	const profile = `<form action="/l"><input type=password name=old><input type=password name=new></form>`
+	type pages map[string]*upstream.Reply
+	for name, tc := range map[string]struct {
+		his, strangers pages
+		wrong          bool
+	}{
+		"401 as to a stranger":               {pages{"/me": to(401, "", "")}, pages{"/me": to(401, "", "")}, true},
+		"401, a stranger is redirected":      {pages{"/me": to(401, "", "")}, pages{"/me": to(302, "/l", "")}, false},
+		"to the login, as a stranger":        {pages{"/me": to(302, "/l?x=8f3a92", ""), "/l": to(200, "", login)}, pages{"/me": to(302, "/l?x=77ab01", "")}, true},
+		"to the login by two steps":          {pages{"/me": to(302, "/l", ""), "/l": to(302, "http://host/l/", ""), "/l/": to(200, "", login)}, pages{"/me": to(302, "/l", "")}, true},
+		"everybody is led to /me/":           {pages{"/me": to(301, "/me/", ""), "/me/": to(200, "", "Hello")}, pages{"/me": to(301, "/me/", "")}, false},
+		"to another page than a stranger":    {pages{"/me": to(302, "/change-password", ""), "/change-password": to(200, "", login)}, pages{"/me": to(302, "/l", "")}, false},
+		"to another place of the same page":  {pages{"/me": to(302, "/i?a=home", ""), "/i?a=home": to(200, "", login)}, pages{"/me": to(302, "/i?a=login", "")}, false},
+		"to another host":                    {pages{"/me": to(302, "https://sso.example/", "")}, pages{"/me": to(302, "https://sso.example/", "")}, false},
+		"round and round":                    {pages{"/me": to(302, "/me", "")}, pages{"/me": to(302, "/me", "")}, false},
+		"the same page for everybody":        {pages{"/me": to(200, "", "<div id=app></div>")}, pages{"/me": to(200, "", "<div id=app></div>")}, false},
+		"the login form, as a stranger":      {pages{"/me": to(200, "", strings.Replace(login, "%s", "1", 1)+"<p>wrong!")}, pages{"/me": to(200, "", login)}, true},
+		"a form of his own":                  {pages{"/me": to(200, "", profile)}, pages{"/me": to(200, "", login)}, false},
+		"forbidden, as to a stranger":        {pages{"/me": to(403, "", "no")}, pages{"/me": to(403, "", "no")}, false},
+		"not there, as for a stranger":       {pages{"/me": to(404, "", "no")}, pages{"/me": to(404, "", "no")}, false},
+		"forbidden, with the login form":     {pages{"/me": to(403, "", login)}, pages{"/me": to(403, "", login)}, true},
+		"redirected, a stranger sees a page": {pages{"/me": to(302, "/l", ""), "/l": to(200, "", login)}, pages{"/me": to(200, "", login)}, false},
+	} {
+		asked := func(p pages) func(context.Context, string) (*upstream.Reply, error) {
+			return func(_ context.Context, target string) (*upstream.Reply, error) {
+				if rep := p[target]; rep != nil {
+					return rep, nil
+				}
+				if path, _, _ := strings.Cut(target, "?"); p[path] != nil {
+					return p[path], nil
+				}
+				return nil, errors.New("not expected: " + target)
+			}
+		}
+		r := rule(t, Config{Paths: []string{"/l"}, Identity: &Identity{Path: "/me", Pattern: `I am ([^.]*)\.`}})
+		v, _, err := r.Judge(t.Context(), &match.Answer{Status: 302, Header: http.Header{}}, Ask{As: asked(tc.his), Stranger: asked(tc.strangers), Host: "host"})
+		if v != Failed || (err == nil) != tc.wrong || err != nil && !errors.Is(err, ErrNoEvidence) {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 }

@@ -47,8 +47,8 @@ func (r *Rule) candidate(q *Request) bool {
 type Index struct {
 	paths match.Paths
 	any   bool
-	// Basic: there is a rule for HTTP Basic.
-	Basic bool
+	// Basic: there is a rule for HTTP Basic; Forms: there is another one.
+	Basic, Forms bool
 }
 
 // Index gathers what the rules are for.
@@ -59,6 +59,7 @@ func (rs Rules) Index() *Index {
 			x.Basic = true
 			continue
 		}
+		x.Forms = true
 		x.any = x.any || r.AnyPath
 		x.paths = append(x.paths, r.paths...)
 	}
@@ -71,6 +72,34 @@ func (x *Index) Covers(q *Request) bool {
 	return x.any || x.paths.Match(q.Path) || x.paths.Any(q.Spellings)
 }
 
+// Near reports whether some application may take the request's path for the one
+// of a rule that names paths.
+func (x *Index) Near(q *Request) bool {
+	return x.paths.Near(q.Path) || slices.ContainsFunc(q.Spellings, func(s string) bool { return x.paths.Near(strings.ToLower(s)) })
+}
+
+// MayCarry reports whether a request carries what a rule reads as a password, or
+// may do so. A form that could not be read may, where a rule is for any path.
+func (rs Rules) MayCarry(f *intake.Form) bool {
+	return slices.ContainsFunc(rs, func(r *Rule) bool {
+		names := r.Fields
+		switch {
+		case r.Config.Basic != "":
+			return false
+		case r.AnyPath && f.Kind == intake.Opaque:
+			return true
+		case r.Password != nil && r.Password.Source == JSON:
+			names = []string{intake.Bracketed(r.Password.Name)}
+		case r.Password != nil:
+			names = []string{r.Password.Name}
+		}
+		return slices.ContainsFunc(names, func(name string) bool {
+			_, state := f.Lookup(intake.Any, name)
+			return state != intake.Absent || f.JSONMeans(name)
+		})
+	})
+}
+
 func (r *Rule) covers(q *Request) bool {
 	return r.AnyPath || r.paths.Match(q.Path) || r.paths.Any(q.Spellings)
 }
@@ -80,19 +109,23 @@ func (r *Rule) covers(q *Request) bool {
 // password may be another's success. A reason other than "" means that the
 // request could be a login and must not be forwarded: it can be read in two
 // ways, or carries a password where none belongs.
-func (rs Rules) Match(q *Request, f *intake.Form) (Rules, event.Reason) {
-	var found Rules
+func (rs Rules) Match(q *Request, f *intake.Form) (found Rules, _ event.Reason) {
+	elsewhere := false
 	for _, r := range rs {
 		if !r.candidate(q) {
 			continue
 		}
-		is, reason := r.match(q, f)
-		if reason != "" {
+		switch is, reason := r.match(q, f); {
+		case reason == event.LoginByGet:
+			elsewhere = true // unless another rule is for this method (attack K28)
+		case reason != "":
 			return nil, reason
-		}
-		if is {
+		case is:
 			found = append(found, r)
 		}
+	}
+	if len(found) == 0 && elsewhere {
+		return nil, event.LoginByGet
 	}
 	return found, ""
 }
@@ -141,8 +174,11 @@ func (r *Rule) Explain(q *Request, f *intake.Form) string {
 
 func (r *Rule) match(q *Request, f *intake.Form) (bool, event.Reason) {
 	method := slices.Contains(r.Methods, q.Method)
-	if method && f.Kind == intake.Opaque && !r.AnyPath {
-		return false, event.Ambiguous // a body at a login's address that we cannot read
+	if method && f.Kind == intake.Opaque && (!r.AnyPath || r.Config.ReadsJSON() && f.MayBeJSON()) {
+		return false, event.Ambiguous // a body that we cannot read, where a login may be in it
+	}
+	if r.twoKinds(f) {
+		return false, event.Ambiguous
 	}
 	switch {
 	case r.JSON != nil:
@@ -184,6 +220,37 @@ func (r *Rule) match(q *Request, f *intake.Form) (bool, event.Reason) {
 		return false, event.Ambiguous
 	}
 	return true, ""
+}
+
+// twoKinds reports whether what the rule reads of a form stands in a JSON body, or
+// the other way round. Applications that merge all parameters of a request take
+// the one for the other (attack K10).
+func (r *Rule) twoKinds(f *intake.Form) bool {
+	form := append(slices.Clone(r.Fields), r.fieldsOfRequest()...)
+	if f.Kind == intake.JSONBody && len(form) > 0 && !slices.ContainsFunc(form, func(name string) bool { return !f.JSONMeans(name) }) {
+		return true
+	}
+	if f.Kind != intake.JSONBody {
+		return false
+	}
+	return slices.ContainsFunc(r.jsonOfRequest(), func(path string) bool {
+		_, state := f.Lookup(intake.Any, intake.Bracketed(path))
+		return state != intake.Absent
+	})
+}
+
+// jsonOfRequest are the dotted paths that the rule reads of a JSON body.
+func (r *Rule) jsonOfRequest() (paths []string) {
+	if r.JSON != nil {
+		paths = append(paths, r.JSON.Name)
+	}
+	if r.User != nil && r.User.Source == JSON {
+		paths = append(paths, r.User.Name)
+	}
+	if r.Password != nil && r.Password.Source == JSON {
+		paths = append(paths, r.Password.Name)
+	}
+	return paths
 }
 
 // hasFields reports whether all names are there as applications fold names, and
@@ -239,7 +306,9 @@ func (r *Rule) carries(f *intake.Form) bool {
 // RequestUser reads the user's name of the request, folded. It is "" when the
 // rule reads it elsewhere or it is not there. It says who wants to be logged
 // in, not who was.
-func (r *Rule) RequestUser(f *intake.Form) string {
+func (r *Rule) RequestUser(f *intake.Form) string { return intake.FoldUser(r.requestUser(f)) }
+
+func (r *Rule) requestUser(f *intake.Form) string {
 	if r.User == nil || !r.User.Source.ofRequest() {
 		return ""
 	}
@@ -262,7 +331,19 @@ func (r *Rule) RequestUser(f *intake.Form) string {
 		}
 		value = v
 	}
-	return intake.FoldUser(cut(r.user, value))
+	return cut(r.user, value)
+}
+
+// Typed is RequestUser for a rule by which nobody else says who logged in. ok is
+// false for a name that the application may read in another way (attack K9).
+func (rs Rules) Typed(f *intake.Form) (ok bool) {
+	return !slices.ContainsFunc(rs, func(r *Rule) bool {
+		if r.Names() || r.User == nil {
+			return false
+		}
+		_, plain := intake.TypedUser(r.requestUser(f))
+		return !plain
+	})
 }
 
 // RequestPassword reads the password of the request, "" where the rule does not
@@ -286,6 +367,16 @@ func (r *Rule) RequestPassword(f *intake.Form) string {
 func (rs Rules) RequestUser(f *intake.Form) string {
 	for _, r := range rs {
 		if name := r.RequestUser(f); name != "" {
+			return name
+		}
+	}
+	return ""
+}
+
+// AsTyped is RequestUser as the request has it.
+func (rs Rules) AsTyped(f *intake.Form) string {
+	for _, r := range rs {
+		if name := r.requestUser(f); name != "" {
 			return name
 		}
 	}

@@ -5,10 +5,14 @@ package login
 import (
 	"errors"
 	"fmt"
+	"net/http"
+	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
+	"github.com/caddymfa/caddymfa/caddymfa/internal/intake"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/match"
 )
 
@@ -26,8 +30,12 @@ type Config struct {
 	// JSON must be in a JSON body.
 	JSON *match.Pair `json:"json,omitempty"`
 	// Basic makes HTTP Basic the first factor: the path of a harmless GET that
-	// needs it. Without Paths the rule is for all.
+	// needs it. {user} in it is the name, escaped. Without Paths the rule is for all.
 	Basic string `json:"basic,omitempty"`
+	// BasicStatus are further statuses of the probe that mean a right password,
+	// where nobody is let in without one: 403 where each user has a page of his
+	// own and is kept from the others'.
+	BasicStatus []int `json:"basic_status,omitempty"`
 	// User says where the user's name is.
 	User *User `json:"user,omitempty"`
 	// Password names the field of the password.
@@ -39,10 +47,13 @@ type Config struct {
 	// Success and Failure are lines of conditions on the answer; Failure wins.
 	Success [][]match.Condition `json:"success,omitempty"`
 	Failure [][]match.Condition `json:"failure,omitempty"`
-	// Hold is for applications that forget a login quickly: "follow" follows the
-	// withheld redirect at once and keeps that answer, a duration caps the life of
-	// the challenge (30s to 10m).
+	// Hold is for applications that forget a login quickly: "follow" asks for the
+	// page HoldPath at once in place of the withheld redirect and keeps that
+	// answer, a duration caps the life of the challenge (30s to 10m).
 	Hold string `json:"hold,omitempty"`
+	// HoldPath is the page that "follow" asks for. The redirect itself may lead to
+	// where the client wants it to, and would act as the user before the code.
+	HoldPath string `json:"hold_path,omitempty"`
 }
 
 // HoldFollow is the word for a withheld redirect that is followed at once.
@@ -91,6 +102,7 @@ type Field struct {
 // Identity is a page of the application that names the user who is logged in.
 type Identity struct {
 	// Path is asked for by GET, with the cookies of the login; it may have a query.
+	// {user} in it is the name that the request gives, escaped.
 	Path string `json:"path"`
 	// Pattern is a regular expression with one group: the user's name in the page.
 	Pattern string `json:"pattern,omitempty"`
@@ -162,10 +174,12 @@ func (c Config) Compile() (*Rule, error) {
 func (r *Rule) compileBasic() (err error) {
 	c := r.Config
 	switch {
-	case !strings.HasPrefix(c.Basic, "/") || strings.HasPrefix(c.Basic, "//"):
-		return fmt.Errorf("basic: the probe %q must start with one slash", c.Basic)
+	case !intake.Local(filled(c.Basic, "x")) || !filledWhole(c.Basic):
+		return fmt.Errorf("basic: the probe %q must be a path of the application, with one slash before it; {user} may stand in it", c.Basic)
 	case len(c.Methods) > 0 || len(c.Fields) > 0 || c.JSON != nil || c.Password != nil || c.Fill != nil || len(c.Success) > 0 || len(c.Failure) > 0 || c.Hold != "":
 		return errors.New("basic together with method, fields, json, password, fill, success, failure or hold: they would be without effect, because a login by HTTP Basic has no form and no answer of its own; write another login block for a form")
+	case slices.ContainsFunc(c.BasicStatus, func(s int) bool { return s < 200 || s > 499 || s == http.StatusUnauthorized }):
+		return errors.New("basic: only statuses from 200 to 499 but 401 can mean a right password")
 	case c.User != nil && c.User.Source != FromBasic && c.User.Source != Constant:
 		return fmt.Errorf("basic: user %s says nothing: use basic or constant, or identity", c.User.Source)
 	}
@@ -193,12 +207,16 @@ func (r *Rule) compileFill() error {
 }
 
 func (r *Rule) compileHold() (err error) {
-	if r.Config.Hold == "" || r.Config.Hold == HoldFollow {
+	follows := r.Config.Hold == HoldFollow
+	switch {
+	case follows != (r.HoldPath != ""), follows && !intake.Local(r.HoldPath):
+		return errors.New("hold follow needs the path of the page that people come to after the login, as in hold follow /home: the redirect itself may lead to where the client wants it to, and would be asked for as the user before the code")
+	case r.Config.Hold == "" || follows:
 		return nil
 	}
 	r.hold, err = time.ParseDuration(r.Config.Hold)
 	if err != nil || r.hold < 30*time.Second || r.hold > 10*time.Minute {
-		return fmt.Errorf("hold %q: write follow, or a duration from 30s to 10m", r.Config.Hold)
+		return fmt.Errorf("hold %q: write follow and a path, or a duration from 30s to 10m", r.Config.Hold)
 	}
 	return nil
 }
@@ -249,8 +267,8 @@ func (r *Rule) compileIdentity() (err error) {
 		return nil
 	}
 	switch {
-	case !strings.HasPrefix(id.Path, "/") || strings.HasPrefix(id.Path, "//"):
-		return fmt.Errorf("identity: path %q must start with one slash", id.Path)
+	case !intake.Local(filled(id.Path, "x")) || !filledWhole(id.Path):
+		return fmt.Errorf("identity: path %q must be one of the application, with one slash before it; {user} may stand in it", id.Path)
 	case (id.Pattern == "") == (id.JSON == ""):
 		return errors.New("identity: give a regular expression with one group, or json and a path")
 	case id.JSON != "":
@@ -286,6 +304,21 @@ func (r *Rule) sound() error {
 	}
 	return nil
 }
+
+// userWord stands for the user's name in the path of a page.
+const userWord = "{user}"
+
+// filled is the path of a page with a user's name in it.
+func filled(path, user string) string {
+	name := url.PathEscape(user)
+	if strings.Trim(name, ".") == "" {
+		name = strings.ReplaceAll(name, ".", "%2E") // dots alone lead to another page
+	}
+	return strings.ReplaceAll(path, userWord, name)
+}
+
+// filledWhole reports whether nothing in braces is left that nobody would fill in.
+func filledWhole(path string) bool { return !strings.ContainsAny(filled(path, "x"), "{}") }
 
 // Names reports whether the user is named by the application or the operator,
 // not by the request alone.

@@ -39,7 +39,7 @@ type profile struct {
 
 func (a *API) profile(v *visit, s *session.Session) profile {
 	p := profile{
-		Uid: a.Flow.UID(v.g.App, s.User), UserName: s.User, Email: []email{}, EmailVerified: true, FullName: s.User, IsActive: true,
+		Uid: a.Flow.UID(v.g.Users, s.User), UserName: s.User, Email: []email{}, EmailVerified: true, FullName: s.User, IsActive: true,
 		LoginLockedType: "None", NoOfLogins: 1, Provider: "Email", RegistrationProvider: "Email",
 		CreatedDate: page.Time(time.Time{}), ModifiedDate: page.Time(time.Time{}), LastLoginDate: page.Time(s.VerifiedAt),
 	}
@@ -75,7 +75,7 @@ func (a *API) loggedIn(v *visit, s *session.Session) (any, *problem) {
 		return nil, p
 	}
 	v.c.Session = s
-	if err := a.Flow.Remember(v.c.R.Context(), v.g.App, s.User); err != nil { // the profile tells the UID
+	if err := a.Flow.Remember(v.c.R.Context(), v.g.Users, s.User); err != nil { // the profile tells the UID
 		return nil, broken(err)
 	}
 	if v.c.R.Header.Get("Sec-Fetch-Site") == "same-origin" {

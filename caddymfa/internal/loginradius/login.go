@@ -121,7 +121,7 @@ func (a *API) template(v *visit, name string) *problem {
 
 // count counts a password before it is tried.
 func (a *API) count(v *visit, name string) (right func(context.Context), p *problem) {
-	right, err := a.Flow.Limits.Login(v.c.R.Context(), v.client.Key, limit.Network(v.c.ClientIP), v.client.Logins, v.g.App, intake.FoldUser(name))
+	right, err := a.Flow.Limits.Login(v.c.R.Context(), v.client.Key, limit.Network(v.c.ClientIP), v.client.Logins, v.g.Users, intake.FoldUser(name))
 	var full *limit.Exceeded
 	switch {
 	case err == nil:

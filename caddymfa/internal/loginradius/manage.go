@@ -21,7 +21,7 @@ func (a *API) user(v *visit) (string, *problem) {
 	if !isUID(uid) {
 		return "", fail(badParameter, event.Denied)
 	}
-	name, ok, err := a.Flow.UserOf(v.c.R.Context(), v.g.App, uid)
+	name, ok, err := a.Flow.UserOf(v.c.R.Context(), v.g.Users, uid)
 	switch {
 	case err != nil:
 		return "", broken(err)
@@ -52,7 +52,7 @@ func (a *API) resetUser(v *visit) (any, *problem) {
 	if p != nil {
 		return nil, p
 	}
-	if err := a.Flow.Reset(v.c.R.Context(), flow.Operator{App: v.g.App, User: name, By: by}); err != nil {
+	if err := a.Flow.Reset(v.c.R.Context(), flow.Operator{App: v.g.Users, User: name, By: by}); err != nil {
 		return nil, broken(err)
 	}
 	return deleted{true}, nil
@@ -66,7 +66,7 @@ func (a *API) codesOf(v *visit, renew bool) (any, *problem) {
 	if p != nil {
 		return nil, p
 	}
-	list, reason, err := a.Flow.NewCodes(v.c.R.Context(), flow.Operator{App: v.g.App, User: name, By: by}, renew)
+	list, reason, err := a.Flow.NewCodes(v.c.R.Context(), flow.Operator{App: v.g.Users, User: name, By: by}, renew)
 	return listed(list, reason, err)
 }
 
@@ -86,7 +86,7 @@ func (a *API) stepUpDone(v *visit, how string) (any, *problem) {
 		return nil, wrong
 	case err != nil:
 		return nil, broken(err)
-	case subtle.ConstantTimeCompare([]byte(a.Flow.UID(v.g.App, s.User)), []byte(v.uid)) != 1:
+	case subtle.ConstantTimeCompare([]byte(a.Flow.UID(v.g.Users, s.User)), []byte(v.uid)) != 1:
 		return nil, wrong
 	}
 	v.c.Session = s

@@ -24,9 +24,8 @@ type Answer struct {
 	// Sets are the cookies of the answer; Jar is what the session had before it.
 	Sets []jar.Set
 	Jar  *jar.Jar
-	// Next follows the answer's redirect with the new cookies. Nil where that
-	// is not possible.
-	Next func(ctx context.Context) (*Answer, error)
+	// Next asks for a page with the new cookies. Nil where that is not possible.
+	Next func(ctx context.Context, target string) (*Answer, error)
 	// Trap: the question is whether somebody was logged in who was not before.
 	// Then a cookie that the session already had is none.
 	Trap bool
@@ -56,8 +55,8 @@ type Condition struct {
 	// JSON: the body is JSON with a value at this dotted path; a value, if
 	// given, is compared as text, else anything but null, false and "" will do.
 	JSON *Pair `json:"json,omitempty"`
-	// Next: the page behind the redirect, asked for with the new cookies, has
-	// one of these states, and a body that matches if given.
+	// Next: the answer is a redirect, and this page, asked for with the new
+	// cookies, has one of these states, and a body that matches if given.
 	Next *Following `json:"next,omitempty"`
 }
 
@@ -69,6 +68,9 @@ type Pair struct {
 
 // Following is what the next answer must be.
 type Following struct {
+	// Path is asked for, by GET. It is the operator's: a redirect's own target may
+	// be the client's choice (attack K5).
+	Path   string `json:"path"`
 	Status []int  `json:"status"`
 	Body   string `json:"body,omitempty"`
 }
@@ -165,6 +167,9 @@ func (c Condition) compile() (t test, err error) {
 	}
 	if c.Next != nil {
 		kinds++
+		if !intake.Local(c.Next.Path) && err == nil {
+			err = errors.New("next needs a path of the application, which is asked for with the new cookies, as in next /home status 200: the redirect itself may lead to where the client wants it to")
+		}
 		states("next status", c.Next.Status)
 		t.value = re("next body", c.Next.Body)
 	}
@@ -210,7 +215,7 @@ func (t *test) holds(ctx context.Context, a *Answer) (bool, error) {
 		}), nil
 	case t.CookieChanged != "":
 		return slices.ContainsFunc(a.Sets, func(s jar.Set) bool {
-			return !s.Delete && !s.Blank && t.name.MatchString(s.Cookie.Name) && !had(a.Jar, s.Cookie)
+			return !s.Delete && !s.Blank && t.name.MatchString(s.Cookie.Name) && !(a.Jar != nil && a.Jar.Holds(s.Cookie))
 		}), nil
 	case t.CookieDeleted != "":
 		return slices.ContainsFunc(a.Sets, func(s jar.Set) bool { return s.Blank && t.name.MatchString(s.Cookie.Name) }), nil
@@ -230,9 +235,9 @@ func (t *test) holds(ctx context.Context, a *Answer) (bool, error) {
 			return false, nil
 		}
 		if a.Next == nil {
-			return false, errors.New("next: the redirect cannot be followed")
+			return false, errors.New("next: the page cannot be asked for")
 		}
-		n, err := a.Next(ctx)
+		n, err := a.Next(ctx, t.Next.Path)
 		if err != nil {
 			return false, fmt.Errorf("next: %w", err)
 		}
@@ -244,11 +249,6 @@ func (t *test) holds(ctx context.Context, a *Answer) (bool, error) {
 // among reports whether a status is one of these, or of a class of these.
 func among(codes []int, status int) bool {
 	return slices.Contains(codes, status) || slices.Contains(codes, status/100)
-}
-
-// had reports whether the jar held this very name and value.
-func had(j *jar.Jar, c jar.Cookie) bool {
-	return j != nil && slices.ContainsFunc(j.Cookies, func(h jar.Cookie) bool { return h.Name == c.Name && h.Value == c.Value })
 }
 
 // JSONText reads the value at a dotted path of a JSON text: strings as they

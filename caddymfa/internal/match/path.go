@@ -71,6 +71,27 @@ func (m Path) Match(p string) bool {
 	return false
 }
 
+// Near reports whether p is an address that an application may take for one of
+// the pattern's: with a slash at the end, or with something behind it, as in
+// /login.json and /login.php/x.
+func (m Path) Near(p string) bool {
+	if m.Match(p) || m.Match(strings.TrimRight(p, "/")) || m.Match(p+"/") {
+		return true
+	}
+	text := strings.TrimRight(m.text, "/")
+	return m.kind == '=' && text != "" && strings.HasPrefix(p, text) && strings.ContainsAny(p[len(text):len(text)+1], "/.;:,")
+}
+
+// Near reports whether one of the patterns is near to a cleaned, lower-case path.
+func (ps Paths) Near(p string) bool {
+	for _, m := range ps {
+		if m.Near(p) {
+			return true
+		}
+	}
+	return false
+}
+
 // Paths are alternatives.
 type Paths []Path
 

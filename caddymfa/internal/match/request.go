@@ -6,6 +6,8 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+
+	"github.com/caddymfa/caddymfa/caddymfa/internal/intake"
 )
 
 // Request is the configuration of an entry that matches requests. Different
@@ -62,7 +64,17 @@ type Entry struct {
 	Request
 }
 
-// Compile checks the entry.
+// CompileShut checks an entry that shuts something: without methods it is for
+// all of them.
+func (q Request) CompileShut() (*Entry, error) {
+	e, err := q.Compile()
+	if err == nil && len(q.Methods) == 0 {
+		e.methods = []string{"*"}
+	}
+	return e, err
+}
+
+// Compile checks an entry that opens something.
 func (q Request) Compile() (*Entry, error) {
 	if len(q.Paths) == 0 {
 		return nil, fmt.Errorf("an entry needs a path")
@@ -107,26 +119,43 @@ func (e *Entry) Strict(q url.Values) bool {
 	return true
 }
 
-// Loose reports whether some reading of the request has the parameters and
-// headers. It is for entries that shut something: name folds a parameter's name
-// as applications do.
-func (e *Entry) Loose(r *http.Request, q url.Values, fold func(string) string) bool {
-	for _, p := range e.Query {
-		found := false
-		for name, values := range q {
-			if fold(name) != fold(p.Name) {
-				continue
-			}
-			found = found || p.Value == nil || slices.ContainsFunc(values, func(v string) bool { return strings.EqualFold(v, *p.Value) })
-		}
-		if !found {
-			return false
-		}
+// Shuts reports whether some reading of a request is what the entry shuts, its
+// body aside. spellings are all paths that some server could take it for. A
+// query that cannot be read may hold every parameter.
+func (e *Entry) Shuts(r *http.Request, path string, spellings []string) bool {
+	return e.loose(r, path, spellings, true)
+}
+
+// Ends is Shuts for an entry that ends a session: what cannot be read is not it.
+func (e *Entry) Ends(r *http.Request, path string, spellings []string) bool {
+	return e.loose(r, path, spellings, false)
+}
+
+func (e *Entry) loose(r *http.Request, path string, spellings []string, unclear bool) bool {
+	if !e.Method(r.Method) || !e.covers(path) && !slices.ContainsFunc(spellings, e.covers) {
+		return false
 	}
-	if len(e.Headers) == 0 {
+	if len(e.Headers) > 0 && !slices.ContainsFunc(e.Headers, func(h string) bool { return intake.HasHeader(r.Header, h) }) {
+		return false
+	}
+	if len(e.Query) == 0 {
 		return true
 	}
-	return slices.ContainsFunc(e.Headers, func(h string) bool { return len(r.Header.Values(h)) > 0 })
+	pairs, clear := intake.Pairs(r.URL.RawQuery)
+	for _, p := range e.Query {
+		if !slices.ContainsFunc(pairs, func(have [2]string) bool {
+			return intake.Means(have[0], p.Name) && (p.Value == nil || intake.FoldUser(have[1]) == intake.FoldUser(*p.Value))
+		}) {
+			return unclear && !clear
+		}
+	}
+	return true
+}
+
+// covers is Path for who does not mind a slash at the end.
+func (e *Entry) covers(path string) bool {
+	path = strings.ToLower(path)
+	return e.paths.Match(path) || e.paths.Match(strings.TrimRight(path, "/")) || e.paths.Match(path+"/")
 }
 
 // Keep returns the query with the entry's own parameters only, in their order.

@@ -44,6 +44,7 @@ type Pages struct {
 // same are texts that say what another one says.
 var same = map[string]string{
 	"recovered.heading": "signedin.heading", "makecodes.heading": "settings.codes", "ask.heading": "frame.heading", "title.pending": "frame.heading",
+	"title.another_user": "title.trap", "message.another_user": "message.trap",
 	"title.unidentified": "title.anonymous", "title.unknown_token": "title.unknown_handle", "message.unknown_token": "message.unknown_handle",
 	"title.unreadable": "title.no_answer", "title.no_verdict": "title.no_answer", "title.no_user": "title.no_answer",
 	"message.unreadable": "message.no_answer", "message.no_verdict": "message.no_answer", "message.no_user": "message.no_answer",

@@ -54,6 +54,15 @@ type Record struct {
 	Jar   jar.Jar `json:"j,omitzero"`
 	// User is the name the application knows the user by (pending, verified).
 	User string `json:"u,omitempty"`
+	// As is the name by which Caddy itself has identified the user, where that is
+	// another spelling (pending, verified).
+	As string `json:"q,omitempty"`
+	// Rule is the login rule that the session was opened by, "" for none (pending,
+	// verified).
+	Rule string `json:"i,omitempty"`
+	// AskedAt is when the application was last asked whose session it is, because a
+	// cookie had changed (verified).
+	AskedAt time.Time `json:"k,omitzero"`
 	// Tried is a keyed hash of the name of the last failed attempt (anonymous).
 	Tried string `json:"t,omitempty"`
 	// Epoch is the account's at the time; see account.Account (pending, verified).
@@ -89,6 +98,10 @@ type Record struct {
 	// the mark with the process loses nothing.
 	Light bool `json:"m,omitempty"`
 }
+
+// Is reports whether the session belongs to the user of this name, as Caddy
+// itself spells it.
+func (r *Record) Is(name string) bool { return name == r.User || r.As != "" && name == r.As }
 
 // Session is a loaded record with its id and version.
 type Session struct {

@@ -13,6 +13,8 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+
+	"github.com/caddymfa/caddymfa/caddymfa/internal/intake"
 )
 
 // Handler is the application as the gate sees it: the rest of the route.
@@ -221,6 +223,9 @@ func (o *Own) For(parent *http.Request) *Own {
 // Request makes a request of the gate's own for target (an absolute path with an
 // optional query), as the client of parent would send it.
 func Request(ctx context.Context, parent *http.Request, method, target string, body []byte) (*http.Request, error) {
+	if !intake.Local(target) {
+		return nil, fmt.Errorf("own request: the address is none of this site")
+	}
 	own, err := http.NewRequestWithContext(ctx, method, target, bytes.NewReader(body))
 	if err != nil {
 		return nil, fmt.Errorf("own request: %w", err)

@@ -19,6 +19,9 @@ import (
 func Dress(r *http.Request, cookies string, credentials []string, upgrade bool) {
 	h := r.Header
 	intake.Strip(h, credentials)
+	// A field behind the body would be one that nobody looked at (attack K24).
+	r.Trailer = nil
+	delete(h, "Trailer")
 	if !upgrade {
 		delete(h, protocol)
 		if r.ProtoMajor == 3 { // here quic-go keeps it
@@ -54,7 +57,7 @@ func CutLocation(h http.Header) {
 	if end < 0 {
 		end = len(to)
 	}
-	if path, id := intake.CutSession(to[:end]); id != "" || path != to[:end] {
+	if path := intake.CutParams(to[:end], "jsessionid"); path != to[:end] {
 		h.Set("Location", path+to[end:])
 	}
 }

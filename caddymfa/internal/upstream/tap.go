@@ -30,6 +30,8 @@ type Tap struct {
 	held   *bytes.Buffer // the body, while it is held
 	limit  int
 	onBody func(h http.Header, body []byte) bool
+	// strict: nothing passes that onBody has not let pass.
+	strict bool
 }
 
 // Head decides by the head of an answer whether it passes.
@@ -51,12 +53,21 @@ func (t *Tap) Hold(limit int, onBody func(h http.Header, body []byte) bool) {
 	t.held, t.limit, t.onBody = new(bytes.Buffer), limit, onBody
 }
 
+// Ask is Hold for a question that must be answered before anything passes: of an
+// answer that is longer, or flushed, onBody sees the beginning. It is asked as
+// late as that because many applications work at a session's requests one by one:
+// one of ours would wait for the end of this one.
+func (t *Tap) Ask(limit int, onBody func(h http.Header, body []byte) bool) {
+	t.Hold(limit, onBody)
+	t.strict = true
+}
+
 // Finish ends an answer whose handler has returned without an error.
 func (t *Tap) Finish() {
 	if t.held == nil {
 		return
 	}
-	if !t.onBody(t.W.Header(), t.held.Bytes()) {
+	if !t.strict && !t.onBody(t.W.Header(), t.held.Bytes()) {
 		t.dropped, t.held = true, nil
 		return
 	}
@@ -70,7 +81,14 @@ func (t *Tap) pass() error {
 	}
 	b := t.held.Bytes()
 	t.held = nil
+	if t.strict && !t.onBody(t.W.Header(), b) {
+		t.dropped = true
+		return nil
+	}
 	t.W.WriteHeader(t.status)
+	if len(b) == 0 {
+		return nil
+	}
 	_, err := t.W.Write(b)
 	return err
 }
@@ -128,6 +146,9 @@ func (t *Tap) Write(b []byte) (int, error) {
 	if err := t.pass(); err != nil {
 		return 0, err
 	}
+	if t.dropped {
+		return len(b), nil
+	}
 	return t.W.Write(b)
 }
 
@@ -158,7 +179,7 @@ func (t *Tap) FlushError() error {
 	if t.dropped {
 		return nil
 	}
-	if err := t.pass(); err != nil {
+	if err := t.pass(); err != nil || t.dropped {
 		return err
 	}
 	return http.NewResponseController(t.W).Flush()
@@ -166,6 +187,9 @@ func (t *Tap) FlushError() error {
 
 // Hijack hands the connection over, unless the answer was refused.
 func (t *Tap) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	if err := t.pass(); err != nil {
+		return nil, nil, err
+	}
 	if t.dropped {
 		return nil, nil, errors.New("the gate refused this upgrade")
 	}

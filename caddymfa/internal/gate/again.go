@@ -1,0 +1,192 @@
+package gate
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/caddymfa/caddymfa/caddymfa/internal/event"
+	"github.com/caddymfa/caddymfa/caddymfa/internal/intake"
+	"github.com/caddymfa/caddymfa/caddymfa/internal/jar"
+	"github.com/caddymfa/caddymfa/caddymfa/internal/login"
+	"github.com/caddymfa/caddymfa/caddymfa/internal/match"
+	"github.com/caddymfa/caddymfa/caddymfa/internal/session"
+)
+
+// Whose session it is, is asked again (architecture, rule 8): a verified session
+// belongs to the user whom the application named, and somebody may have logged in
+// as another one by a way that no rule has seen (attack K4).
+
+const (
+	// askEvery is how often a changed cookie alone leads to the question after
+	// requests that change nothing: some applications change it at every answer.
+	askEvery = 10 * time.Second
+	// maxAsked is how much of an answer is held until the question is answered, in
+	// bytes.
+	maxAsked = 1 << 20
+)
+
+// doubt is why it may be another user's session by now.
+type doubt struct {
+	// changed: the answer gives a session cookie another value.
+	changed bool
+	// login: the request may have been a login: it changes something, and went to
+	// a login's address in some spelling, or carried a field for a password.
+	login bool
+	// unsafe: the request may have changed something (RFC 9110 9.2.1).
+	unsafe bool
+}
+
+// any reports whether the question has to be asked.
+func (d doubt) any(asked time.Time) bool {
+	return d.login || d.changed && (d.unsafe || time.Since(asked) >= askEvery)
+}
+
+func unsafe(method string) bool {
+	switch method {
+	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace:
+		return false
+	}
+	return true
+}
+
+// maxPeek is how much of a body is looked at for a field of a password, in bytes.
+const maxPeek = 256 << 10
+
+// peek reports whether a verified user's request may carry a password, as a login
+// does. The body goes on as it is; what is too long to look at may.
+func (g *Gate) peek(v *visit) bool {
+	if !unsafe(v.r.Method) || !g.rules().Forms || v.r.ContentLength == 0 {
+		return false
+	}
+	if v.form != nil {
+		return g.Rules.MayCarry(v.form)
+	}
+	kind := v.r.Header.Get("Content-Type")
+	if !strings.Contains(kind, "form") && !strings.Contains(kind, "json") {
+		return false
+	}
+	if v.r.ContentLength > maxPeek {
+		return true
+	}
+	head, err := io.ReadAll(io.LimitReader(v.r.Body, maxPeek+1))
+	rest := v.r.Body
+	v.r.Body = struct {
+		io.Reader
+		io.Closer
+	}{io.MultiReader(bytes.NewReader(head), rest), rest}
+	if err != nil || len(head) > maxPeek {
+		return true
+	}
+	look := &http.Request{Method: v.r.Method, URL: v.r.URL, Header: v.r.Header, Body: io.NopCloser(bytes.NewReader(head)), ContentLength: int64(len(head))}
+	f, err := intake.Read(look, intake.Limits{})
+	return err != nil || g.Rules.MayCarry(f)
+}
+
+// doubt looks at a verified session's request and at its answer's cookies.
+func (h *head) doubt(status int, hd http.Header, sets []jar.Set) (d doubt) {
+	v := h.v
+	d.unsafe = unsafe(v.r.Method)
+	for _, s := range sets {
+		d.changed = d.changed || !s.Blank && h.g.session(s.Cookie.Name) && !h.s.Jar.Holds(s.Cookie)
+	}
+	if !d.changed && len(sets) > 0 {
+		// A trap's cookie that the session had before, with another value, is near.
+		near, err := v.site.Traps.Any(context.Background(), &match.Answer{Status: status, Header: hd, Sets: sets, Jar: &h.s.Jar})
+		for _, s := range sets {
+			d.changed = d.changed || (near || err != nil) && !s.Blank && !h.s.Jar.Holds(s.Cookie)
+		}
+	}
+	d.login = d.unsafe && (v.carries || h.g.rules().Near(&v.target))
+	return d
+}
+
+// asker is the rule whose page of identity says whose session it is: the one that
+// it was opened by, or any that has one. Nil for none.
+func (g *Gate) asker(s *session.Session) *login.Rule {
+	var any *login.Rule
+	for _, r := range g.Rules {
+		if r.Identity == nil {
+			continue
+		}
+		if r.Name == s.Rule {
+			return r
+		}
+		if any == nil {
+			any = r
+		}
+	}
+	return any
+}
+
+// still reports whether the session is its user's after this answer, whose head
+// and body are hd and body. Another user, or nobody, ends it, and nothing of the
+// answer leaves. Nobody is no harm where the application shows that it has merely
+// forgotten its session: then people sign in again (attack J18).
+func (h *head) still(d doubt, hd http.Header, body []byte, sets []jar.Set) bool {
+	ctx, cancel := h.detached()
+	defer cancel()
+	v := h.v
+	after, _, err := h.s.Jar.Apply(sets, time.Now())
+	if err != nil {
+		return h.drop(event.Unreadable, nil)
+	}
+	rule := h.g.asker(h.s)
+	if rule == nil {
+		return h.stillWithout(ctx, d, sets)
+	}
+	token := ""
+	if v.site.Bearer.On() {
+		if given := v.site.Bearer.Given(hd, body); len(given) > 0 {
+			token = given[0]
+		} else if v.bearer == released {
+			token = match.InHeader(v.r)
+		}
+		if token == "" && !d.changed {
+			return true // the application knows this client by a token that it has not sent
+		}
+	}
+	user, stranger, err := h.g.Flow.Whose(ctx, v.site, h.g.asking(v), rule, h.s.User, &after, token)
+	switch {
+	case err == nil && intake.FoldUser(user) == intake.FoldUser(h.s.User):
+		h.confirmed = true
+		return true
+	case err == nil && user == "" && stranger && !d.unsafe:
+		h.confirmed = true
+		return true
+	case err != nil && !d.unsafe:
+		// Nobody can say just now. Nothing has changed that could not be asked about
+		// later: this answer does not pass, and its cookies are not kept.
+		return h.drop(event.NoVerdict, nil)
+	}
+	return h.taken(ctx, err)
+}
+
+// stillWithout is still where no page names the user: what the answer itself says
+// of him counts, and a session that changes with a request that may be a login is
+// over.
+func (h *head) stillWithout(ctx context.Context, d doubt, sets []jar.Set) bool {
+	for _, r := range h.g.Rules {
+		if named, user := r.CookieUser(sets); named {
+			if intake.FoldUser(user) == intake.FoldUser(h.s.User) {
+				return true
+			}
+			return h.taken(ctx, nil)
+		}
+	}
+	if d.changed && d.login {
+		return h.taken(ctx, nil)
+	}
+	return true
+}
+
+// taken ends the session: it is another user's, or nobody can say whose.
+func (h *head) taken(ctx context.Context, err error) bool {
+	h.release()
+	h.g.Flow.Trap(ctx, h.v.site, h.s, event.AnotherUser, err)
+	h.g.Flow.Sessions.ClearHandle(h.v.w.Header(), &h.v.site.Gate, h.v.call.Secure)
+	return h.drop(event.AnotherUser, nil)
+}
