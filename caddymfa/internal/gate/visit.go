@@ -91,13 +91,16 @@ func (v *visit) close() {
 // visit reads what every row needs: the host, the path, the session. A reason
 // means that the request was refused and answered.
 func (g *Gate) visit(w http.ResponseWriter, r *http.Request, in Input, next upstream.Handler) (*visit, event.Reason) {
-	v := &visit{w: w, r: r, in: in, next: next}
+	v := &visit{w: w, in: in, next: next}
 	host, ok := Hostname(r.Host)
 	v.site = g.site(host)
 	if r.ContentLength != 0 && r.Body != nil {
+		// A copy: the server writes what comes behind a body into its own request.
+		r = r.WithContext(r.Context())
 		v.body = &watched{ReadCloser: r.Body}
 		r.Body = v.body
 	}
+	v.r = r
 	v.callAt = flow.Call{
 		R: r, URL: in.URL,
 		Secure: in.Secure || g.SecureAlways, Navigation: navigation(r),
