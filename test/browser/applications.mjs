@@ -16,6 +16,7 @@
 //                dialog: it logs in by script, and the code is asked for over
 //                its page; bearer: it has tokens and no session cookies
 //   cancelled    what it shows to who gives up at the code, where it says so
+//   secret       alice's password, where it is another
 //   complaints   what the page makes of the gate's answers
 
 // Login pages move the focus a moment after they have loaded (WordPress: 200 ms),
@@ -131,6 +132,29 @@ export const applications = {
       }
     },
     sessions: /./, cookies: /^$/,
+  },
+  adminer: {
+    page: '/', deep: '/?username=alice&db=shop&select=orders',
+    marker: '#logins, #logout',
+    form: '[name="auth[username]"]', login: fill('[name="auth[username]"]', '[name="auth[password]"]', '[value=Login]'),
+    refused: '.error',
+    before: '/',
+    logout: async (page) => {
+      await page.goto('/?username=alice');
+      await page.click('#logout');
+    },
+    sessions: /^adminer_(sid|permanent|key)$/, cookies: /^adminer_(version|engine|import|export|settings)$/,
+  },
+  rails: {
+    ...fixture, page: '/', deep: '/pages/salaries', name: 'p >> nth=0',
+    form: '[name="session[user]"]', login: fill('[name="session[user]"]', '[name="session[password]"]', 'button'),
+    sessions: /^_payroll_session$/,
+  },
+  'latin1-php': {
+    ...fixture, page: '/index.php', deep: '/index.php?do=salaries', name: 'p >> nth=0',
+    form: '[name="LoginForm[username]"]', login: fill('[name="LoginForm[username]"]', '[name="LoginForm[password]"]', 'button'),
+    before: '/index.php?do=login', secret: 'Käse-pw-1',
+    sessions: /^LATINSESS$/,
   },
   'promoted session': fixture,
   'verdict one request later, by identity': { ...fixture, refused: undefined }, // it answers both alike
