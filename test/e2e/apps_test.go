@@ -36,6 +36,9 @@ type app struct {
 	doors  func(b *browser, user, password string)
 	logout func(b *browser)
 	single bool // one password, no users
+	// bound: the form's token belongs to the session, which is not handed on to
+	// another user; the next form works.
+	bound bool
 	// secret is alice's password, where it is another.
 	secret string
 }
@@ -251,7 +254,7 @@ var apps = []app{
 	},
 	{
 		name: "rails", block: `
-		login_page /login
+		login_page /login?back={next}
 		login rails {
 			method   POST
 			any_path
@@ -263,8 +266,8 @@ var apps = []app{
 		}
 		session_cookies ^_payroll_session$
 		logout POST /logout`,
-		page: "/", marker: "SECRET-PAYROLL", deep: "/pages/salaries", lands: "/",
-		loginPage: "/login", nameField: "session[user]", passwordField: "session[password]",
+		page: "/", marker: "SECRET-PAYROLL", deep: "/pages/salaries",
+		loginPage: "/login", nameField: "session[user]", passwordField: "session[password]", bound: true,
 		doors: func(b *browser, user, password string) {
 			token := b.token("authenticity_token", "/login")
 			v := url.Values{"session[user]": {user}, "session[password]": {password}, "authenticity_token": {token}}
@@ -303,7 +306,7 @@ var apps = []app{
 func latin(name, page, cookie, secret string) app {
 	return app{
 		name: name, block: `
-		login_page ` + page + `?do=login
+		login_page ` + page + `?do=login&back={next}
 		login form {
 			method   POST
 			any_path
@@ -314,7 +317,7 @@ func latin(name, page, cookie, secret string) app {
 		}
 		session_cookies ^` + cookie + `$
 		logout ` + page + ` query do=logout`,
-		page: page, marker: "SECRET-PAYROLL", deep: page + "?do=salaries", lands: page,
+		page: page, marker: "SECRET-PAYROLL", deep: page + "?do=salaries",
 		loginPage: page + "?do=login", nameField: "LoginForm[username]", passwordField: "LoginForm[password]",
 		doors: func(b *browser, user, password string) {
 			for _, name := range []string{"LoginForm[username]", "LoginForm[ username]", "LoginForm[username]x", " LoginForm[username]", "LoginForm[username][]", "LoginForm.username"} {
@@ -437,7 +440,11 @@ func (a *app) test(t *testing.T, port int, upstream string) {
 				} else {
 					b.page, b.body = before.page, before.body
 				}
-				b.submit(a.form("bob", bobPassword)).mustHave(codePage)
+				if b.submit(a.form("bob", bobPassword)); a.bound {
+					b.mustNotHave(codePage)
+					a.login(b, "bob", bobPassword)
+				}
+				b.mustHave(codePage)
 				a.show(b)
 				b.mustNotHave(a.marker)
 				b.get("/mfa").mustHave(codePage)

@@ -22,18 +22,17 @@ if ($do === 'login') {
         if (($users[$form['username']] ?? null) === $form['password']) {
             session_regenerate_id(true);
             $_SESSION['user'] = $form['username'];
-            header('Location: ' . ($_SESSION['back'] ?? $self));
+            header('Location: ' . (str_starts_with($_POST['back'] ?? '', $self) ? $_POST['back'] : $self));
             exit;
         }
         $wrong = $sjis ? "<p>Wrong name or password. \x83\x47\x83\x89\x81\x5b</p>" : "<p>Wrong name or password. Bitte pr\xfcfen.</p>";
     }
     page('Anmelden', "$wrong<form method=post action='$self?do=login'>
 <label>Name <input name='LoginForm[username]'></label> <label>Password <input name='LoginForm[password]' type=password></label>
-<input type=hidden name='LoginForm[rememberMe]' value=0> <button>Sign in</button></form>");
+<input type=hidden name=back value='" . htmlspecialchars($_POST['back'] ?? $_GET['back'] ?? '') . "'> <button>Sign in</button></form>");
 }
 if (!isset($_SESSION['user'])) {
-    $_SESSION['back'] = $_SERVER['REQUEST_URI'];
-    header("Location: $self?do=login");
+    header("Location: $self?do=login&back=" . rawurlencode($_SERVER['REQUEST_URI']));
     exit;
 }
 if ($do === 'logout') {

@@ -32,14 +32,14 @@ class ApplicationController < ActionController::Base
   end
 
   def hidden
-    "<input type=hidden name=authenticity_token value=\"#{form_authenticity_token}\">"
+    "<input type=hidden name=\"authenticity_token\" value=\"#{form_authenticity_token}\">"
   end
 end
 
 class SessionsController < ApplicationController
   def new(message = '')
     page 'Sign in', <<~HTML
-      #{message}<form method=post action=/login>#{hidden}
+      #{message}<form method=post action=/login>#{hidden}<input type=hidden name=back value="#{ERB::Util.h(params[:back])}">
       <label>Name <input name="session[user]"></label> <label>Password <input name="session[password]" type=password></label>
       <button>Sign in</button></form>
     HTML
@@ -51,10 +51,9 @@ class SessionsController < ApplicationController
       return new('<p>Wrong name or password.</p>')
     end
 
-    back = session[:back] || '/'
     reset_session
     session[:user] = given[:user]
-    redirect_to back
+    redirect_to %r{\A/\w[\w/]*\z}.match?(params[:back].to_s) ? params[:back] : '/'
   end
 
   def destroy
@@ -64,12 +63,7 @@ class SessionsController < ApplicationController
 end
 
 class PagesController < ApplicationController
-  before_action do
-    unless session[:user]
-      session[:back] = request.path
-      redirect_to '/login'
-    end
-  end
+  before_action { redirect_to "/login?back=#{request.path}" unless session[:user] }
 
   def show
     page 'Payroll', "<p>SECRET-PAYROLL of #{ERB::Util.h(session[:user])}</p><p>#{ERB::Util.h(params[:name])}</p><form method=post action=/logout>#{hidden}<button>Sign out</button></form>"
