@@ -1,6 +1,6 @@
 # make demo   the old-fashioned demo application behind the gate
 # make test   everything: installs what the tests need, lints, tests
-# make test-apps   the presets against all their applications, also the large ones
+# make test-apps   the presets and identity rules against all their applications, also the large ones
 .PHONY: build demo test test-apps deps unit e2e fuzz differential vuln lint xcaddy bench clean
 
 CADDY    := v2.11.9
@@ -28,7 +28,7 @@ e2e: build
 
 test-apps: build
 	bash test/deps.sh all
-	CADDYMFA_APPS=all CADDYMFA_BINARY=$(CURDIR)/bin/caddymfa go test -timeout 20m -run TestPresets ./test/e2e
+	CADDYMFA_APPS=all CADDYMFA_BINARY=$(CURDIR)/bin/caddymfa go test -timeout 40m -run 'TestPresets|TestAttack_K(29|30)_' ./test/e2e
 
 # Each decoder, briefly.
 fuzz:

@@ -24,7 +24,7 @@ if [ ${#missing[@]} -gt 0 ]; then
 fi
 for app in "$here"/apps/*/; do
 	case "${1:-}/$(basename "$app")" in
-	/mediawiki | /phpmyadmin | /redmine | /node-red | /pocketbase) continue ;;
+	/mediawiki | /phpmyadmin | /redmine | /node-red | /pocketbase | /roundcube | /cacti | /request-tracker) continue ;;
 	esac
 	bash "$app/install.sh" > /dev/null
 done

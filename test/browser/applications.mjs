@@ -158,6 +158,33 @@ export const applications = {
     before: '/index.php?do=login', secret: 'Käse-pw-1',
     sessions: /^LATINSESS$/,
   },
+  roundcube: {
+    page: '/?_task=mail', deep: '/?_task=settings&_action=identities',
+    marker: '#taskmenu, #identities-table', form: '#rcmloginuser', login: fill('#rcmloginuser', '#rcmloginpwd', '#rcmloginsubmit'),
+    before: undefined, // its token belongs to the session
+    logout: async (page) => {
+      await page.waitForLoadState('networkidle'); // its script has the buttons work
+      await page.click('#taskmenu a.logout');
+    },
+    sessions: /^roundcube_sess(id|auth)$/, cookies: /^(roundcube_cookies|colorMode|layout.*)$/,
+  },
+  cacti: {
+    page: '/graph_view.php', deep: '/graph_view.php?action=preview',
+    marker: '.loggedInAs', form: '#login_username', login: fill('#login_username', '#login_password', '[type=submit]'),
+    refused: '.loginErrors:has-text("Access Denied")',
+    before: undefined, // its token belongs to the session
+    logout: (page) => page.goto('/logout.php'),
+    sessions: /^Cacti$/, cookies: /^(CactiColorMode|CactiDateTime|CactiTimeZone|cacti.*)$/i,
+  },
+  'request-tracker': {
+    page: '/', deep: '/',
+    marker: '.current-user', name: '.current-user >> nth=0', shown: (user) => user,
+    form: '#user', login: fill('#user', '[name=pass]', '[type=submit]'),
+    refused: 'text=Your username or password is incorrect',
+    before: '/',
+    logout: (page) => page.goto('/NoAuth/Logout.html'),
+    sessions: /^RT_SID_/, cookies: /^$/,
+  },
   'promoted session': fixture,
   'verdict one request later, by identity': { ...fixture, refused: undefined }, // it answers both alike
   'verdict one request later, by next': { ...fixture, refused: undefined },

@@ -35,7 +35,7 @@ type app struct {
 	// None may show the marker, or make the page show it.
 	doors  func(b *browser, user, password string)
 	logout func(b *browser)
-	single bool // one password, no users
+	single bool // no other user in the same browser: one password, or no form
 	// bound: the form's token belongs to the session, which is not handed on to
 	// another user; the next form works.
 	bound bool
