@@ -16,6 +16,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -226,13 +227,53 @@ func goForms(in input) (readings, error) {
 }
 
 // php runs php-cgi and speaks FastCGI with it: its forms are read as everywhere
-// behind nginx or Caddy.
+// behind nginx or Caddy. It has a few processes, because one answers a request
+// before it takes another.
 func php(tb testing.TB) ask {
 	tb.Helper()
 	command, err := exec.LookPath("php-cgi")
 	if err != nil {
 		servers.Missing(tb, "php-cgi (apt-get install php8.2-cgi)")
 	}
+	page := filepath.Join(servers.Root(tb), "test", "differential", "php.php")
+	var processes [4]net.Conn
+	for i := range processes {
+		processes[i] = phpProcess(tb, command)
+	}
+	return func(all []input) ([]readings, error) {
+		list, errs := make([]readings, len(all)), make([]error, len(processes))
+		var wg sync.WaitGroup
+		for n, conn := range processes {
+			wg.Go(func() {
+				for i := n; i < len(all) && errs[n] == nil; i += len(processes) {
+					list[i], errs[n] = phpForms(conn, page, all[i])
+				}
+			})
+		}
+		wg.Wait()
+		return list, errors.Join(errs...)
+	}
+}
+
+func phpForms(conn net.Conn, page string, in input) (readings, error) {
+	params := []string{
+		"SCRIPT_FILENAME", page, "REDIRECT_STATUS", "200", "REQUEST_METHOD", http.MethodPost, "WATCHED", strings.Join(watched, " "),
+		"QUERY_STRING", in.query, "CONTENT_LENGTH", fmt.Sprint(len(in.body)), "SERVER_PROTOCOL", "HTTP/1.1", "REQUEST_URI", "/?" + in.query,
+	}
+	if kind, has := in.contentType(); has {
+		params = append(params, "CONTENT_TYPE", kind)
+	}
+	answer, err := fastCGI(conn, params, in.body)
+	if err != nil {
+		return nil, fmt.Errorf("%w\n%s", err, in)
+	}
+	_, text, _ := bytes.Cut(answer, []byte("\r\n\r\n"))
+	return decode(text)
+}
+
+// phpProcess starts a php-cgi and connects to it; it ends with the test.
+func phpProcess(tb testing.TB, command string) net.Conn {
+	tb.Helper()
 	dir, err := os.MkdirTemp("", "caddymfa-php-") // a socket's path must be short
 	if err != nil {
 		tb.Fatal(err)
@@ -254,29 +295,12 @@ func php(tb testing.TB) ask {
 	})
 	for range 200 {
 		if conn, err = net.Dial("unix", socket); err == nil {
-			break
+			return conn
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
-	if err != nil {
-		tb.Fatal(err)
-	}
-	page := filepath.Join(servers.Root(tb), "test", "differential", "php.php")
-	return each(func(i input) (readings, error) {
-		params := []string{
-			"SCRIPT_FILENAME", page, "REDIRECT_STATUS", "200", "REQUEST_METHOD", http.MethodPost, "WATCHED", strings.Join(watched, " "),
-			"QUERY_STRING", i.query, "CONTENT_LENGTH", fmt.Sprint(len(i.body)), "SERVER_PROTOCOL", "HTTP/1.1", "REQUEST_URI", "/?" + i.query,
-		}
-		if kind, has := i.contentType(); has {
-			params = append(params, "CONTENT_TYPE", kind)
-		}
-		answer, err := fastCGI(conn, params, i.body)
-		if err != nil {
-			return nil, err
-		}
-		_, text, _ := bytes.Cut(answer, []byte("\r\n\r\n"))
-		return decode(text)
-	})
+	tb.Fatal(err)
+	return nil
 }
 
 // fastCGI sends one request and reads its answer; the connection stays open.
