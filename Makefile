@@ -1,7 +1,7 @@
 # make demo   the old-fashioned demo application behind the gate
 # make test   everything: installs what the tests need, lints, tests
-# make test-apps   the presets against all their applications, also the large ones
-.PHONY: build demo test test-apps deps unit e2e fuzz vuln lint xcaddy bench clean
+# make test-apps   the presets and identity rules against all their applications, also the large ones
+.PHONY: build demo test test-apps deps unit e2e fuzz differential vuln lint xcaddy bench clean
 
 CADDY    := v2.11.9
 GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
@@ -13,7 +13,7 @@ build:
 demo:
 	go run ./test/demo
 
-test: deps lint vuln unit e2e fuzz xcaddy
+test: deps lint vuln unit e2e fuzz differential xcaddy
 
 # The servers that tests run against. Without root or apt, tests of what is
 # missing are skipped by name; in CI they fail.
@@ -28,11 +28,16 @@ e2e: build
 
 test-apps: build
 	bash test/deps.sh all
-	CADDYMFA_APPS=all CADDYMFA_BINARY=$(CURDIR)/bin/caddymfa go test -timeout 20m -run TestPresets ./test/e2e
+	CADDYMFA_APPS=all CADDYMFA_BINARY=$(CURDIR)/bin/caddymfa go test -timeout 40m -run 'TestPresets|TestAttack_K(29|30)_' ./test/e2e
 
 # Each decoder, briefly.
 fuzz:
 	bash test/fuzz.sh 20000x
+
+# What the gate reads, against what the parsers of applications read: a minute,
+# or DURATION=1h. SEED=… repeats a run.
+differential:
+	DURATION=$(or $(DURATION),1m) go test -count 1 -timeout 0 -parallel 16 -run Differential -v ./caddymfa/internal/differential
 
 # Known vulnerabilities; skipped by name without a database, see test/vuln.sh.
 vuln:

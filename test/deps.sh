@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Installs the servers that the tests run against: Redis, and the applications
-# in test/apps; the large ones only with the argument "all". Does nothing where
-# it may not.
+# Installs the servers that the tests run against: Redis, the parsers in
+# test/differential, and the applications in test/apps; the large ones only with
+# the argument "all". Does nothing where it may not.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 if [ "$(id -u)" != 0 ] || ! command -v apt-get > /dev/null; then
@@ -13,7 +13,9 @@ export DEBIAN_FRONTEND=noninteractive
 [ -x /usr/sbin/policy-rc.d ] || { printf '#!/bin/sh\nexit 101\n' > /usr/sbin/policy-rc.d; chmod 755 /usr/sbin/policy-rc.d; }
 missing=()
 command -v node > /dev/null || missing+=(nodejs npm)
-for p in redis-server slapd chromium curl openssl ca-certificates; do
+command -v javac > /dev/null || missing+=(default-jdk-headless)
+for p in redis-server slapd chromium curl openssl ca-certificates \
+	php8.2-cgi python3-django python3-werkzeug ruby-rack perl libcgi-pm-perl libcommons-fileupload-java libservlet-api-java; do
 	dpkg-query -W -f='${Status}' "$p" 2> /dev/null | grep -q 'ok installed' || missing+=("$p")
 done
 if [ ${#missing[@]} -gt 0 ]; then
@@ -22,7 +24,7 @@ if [ ${#missing[@]} -gt 0 ]; then
 fi
 for app in "$here"/apps/*/; do
 	case "${1:-}/$(basename "$app")" in
-	/mediawiki | /phpmyadmin | /redmine | /node-red | /pocketbase) continue ;;
+	/mediawiki | /phpmyadmin | /redmine | /node-red | /pocketbase | /roundcube | /cacti | /request-tracker) continue ;;
 	esac
 	bash "$app/install.sh" > /dev/null
 done

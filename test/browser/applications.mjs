@@ -16,6 +16,7 @@
 //                dialog: it logs in by script, and the code is asked for over
 //                its page; bearer: it has tokens and no session cookies
 //   cancelled    what it shows to who gives up at the code, where it says so
+//   secret       alice's password, where it is another
 //   complaints   what the page makes of the gate's answers
 
 // Login pages move the focus a moment after they have loaded (WordPress: 200 ms),
@@ -131,6 +132,58 @@ export const applications = {
       }
     },
     sessions: /./, cookies: /^$/,
+  },
+  adminer: {
+    page: '/', deep: '/?username=alice&db=shop&select=orders',
+    marker: '#logins, #logout',
+    form: '[name="auth[username]"]', login: fill('[name="auth[username]"]', '[name="auth[password]"]', '[value=Login]'),
+    // What it says of a wrong password stands on the next page, which the gate has asked for.
+    before: '/',
+    logout: async (page) => {
+      await page.goto('/');
+      await page.click('#logins a');
+      await page.click('#logout');
+    },
+    sessions: /^adminer_(sid|permanent|key)$/, cookies: /^adminer_(version|engine|import|export|settings)$/,
+  },
+  rails: {
+    ...fixture, page: '/', deep: '/pages/salaries', name: 'p >> nth=0',
+    form: '[name="session[user]"]', login: fill('[name="session[user]"]', '[name="session[password]"]', 'button'),
+    before: undefined, // its token belongs to the session, which is not handed on to another user
+    sessions: /^_payroll_session$/,
+  },
+  'latin1-php': {
+    ...fixture, page: '/index.php', deep: '/index.php?do=salaries', name: 'p >> nth=0',
+    form: '[name="LoginForm[username]"]', login: fill('[name="LoginForm[username]"]', '[name="LoginForm[password]"]', 'button'),
+    before: '/index.php?do=login', secret: 'Käse-pw-1',
+    sessions: /^LATINSESS$/,
+  },
+  roundcube: {
+    page: '/?_task=mail', deep: '/?_task=settings&_action=identities',
+    marker: '#taskmenu, #identities-table', form: '#rcmloginuser', login: fill('#rcmloginuser', '#rcmloginpwd', '#rcmloginsubmit'),
+    before: undefined, // its token belongs to the session
+    logout: async (page) => {
+      await page.waitForLoadState('networkidle'); // its script has the buttons work
+      await page.click('#taskmenu a.logout');
+    },
+    sessions: /^roundcube_sess(id|auth)$/, cookies: /^(roundcube_cookies|colorMode|layout.*)$/,
+  },
+  cacti: {
+    page: '/graph_view.php', deep: '/graph_view.php?action=preview',
+    marker: '.loggedInAs', form: '#login_username', login: fill('#login_username', '#login_password', '[type=submit]'),
+    refused: '.loginErrors:has-text("Access Denied")',
+    before: undefined, // its token belongs to the session
+    logout: (page) => page.goto('/logout.php'),
+    sessions: /^Cacti$/, cookies: /^(CactiColorMode|CactiDateTime|CactiTimeZone|cacti.*)$/i,
+  },
+  'request-tracker': {
+    page: '/', deep: '/',
+    marker: '.current-user', name: '.current-user >> nth=0', shown: (user) => user,
+    form: '#user', login: fill('#user', '[name=pass]', '[type=submit]'),
+    refused: 'text=Your username or password is incorrect',
+    before: '/',
+    logout: (page) => page.goto('/NoAuth/Logout.html'),
+    sessions: /^RT_SID_/, cookies: /^$/,
   },
   'promoted session': fixture,
   'verdict one request later, by identity': { ...fixture, refused: undefined }, // it answers both alike

@@ -13,7 +13,7 @@ const [name, url, proxy, phonesAddress, folder] = process.argv.slice(2);
 const app = applications[name];
 const phones = chromium.phones(phonesAddress);
 const picture = chromium.pictures(folder);
-const password = { alice: 'Alice-pw-1', bob: 'Bob-pw-2' };
+const password = { alice: app.secret ?? 'Alice-pw-1', bob: 'Bob-pw-2' };
 const browser = await chromium.launch();
 
 const size = { width: 1000, height: 800 };

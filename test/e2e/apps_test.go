@@ -1,6 +1,8 @@
 package e2e
 
 import (
+	"cmp"
+	"fmt"
 	"html"
 	"net/http"
 	"net/url"
@@ -33,7 +35,12 @@ type app struct {
 	// None may show the marker, or make the page show it.
 	doors  func(b *browser, user, password string)
 	logout func(b *browser)
-	single bool // one password, no users
+	single bool // no other user in the same browser: one password, or no form
+	// bound: the form's token belongs to the session, which is not handed on to
+	// another user; the next form works.
+	bound bool
+	// secret is alice's password, where it is another.
+	secret string
 }
 
 const (
@@ -199,6 +206,137 @@ var apps = []app{
 			b.do(http.MethodPost, "/json", "application/json", `{"method":"auth.delete_session","params":[],"id":3}`, "Accept", "application/json")
 		},
 	},
+	{
+		// One session may hold several users, and a wrong password is only known
+		// by the page after the redirect.
+		name: "adminer", block: `
+		login_page /
+		login adminer {
+			method   POST
+			any_path
+			fields   auth[username] auth[password]
+			user     form auth[username]
+			password form auth[password]
+			identity / "<li><a href='[^']*'>\(MySQL\) ([^<@]+?)(?: - [^<]*)?</a>"
+			success  status 302 next status 200 body "<b>[^<]+</b>"
+			failure  next status 403
+		}
+		session_cookies ^adminer_(sid|permanent|key)$
+		public_assets off
+		public / query file
+		trap cookie ^adminer_permanent$
+		logout POST / location ^\.$`,
+		page: "/", marker: "id='logins'", deep: "/?username=alice&db=shop&select=orders", deepMarker: "SECRET-ROW",
+		loginPage: "/", nameField: "auth[username]", passwordField: "auth[password]",
+		doors: func(b *browser, user, password string) {
+			v := url.Values{"auth[driver]": {"server"}, "auth[server]": {""}, "auth[username]": {user}, "auth[password]": {password}, "auth[db]": {""}}
+			const page = "/?username=alice&db=shop&select=orders"
+			for _, path := range []string{"/", "/index.php", "//", "/index.php/x.css", page} {
+				b.post(path, v).mustNotHave("SECRET-ROW")
+				b.get(page).mustNotHave("SECRET-ROW")
+			}
+			for _, name := range []string{"auth[ username]", "auth[username]x", "auth[username", " auth[username]", "auth [username]", "auth[username][]"} {
+				odd := url.Values{"auth[driver]": {"server"}, "auth[server]": {""}, name: {user}, "auth[password]": {password}, "auth[db]": {""}}
+				b.post("/", odd)
+				b.get(page).mustNotHave("SECRET-ROW")
+			}
+			kind, body := multipartBody("auth[driver]", "server", "auth[server]", "", "auth[username]", user, "auth[password]", password, "auth[db]", "")
+			b.do(http.MethodPost, "/", kind, body)
+			b.get(page).mustNotHave("SECRET-ROW")
+			b.do(http.MethodPost, "/", kind, strings.ReplaceAll(body, `"`, "'"))
+			b.get(page).mustNotHave("SECRET-ROW")
+			b.get(page, "Authorization", basic(user, password)).mustNotHave("SECRET-ROW")
+		},
+		logout: func(b *browser) {
+			token := b.token("token", "/?username=alice")
+			b.post("/?username=alice", url.Values{"logout": {"Logout"}, "token": {token}})
+		},
+	},
+	{
+		name: "rails", block: `
+		login_page /login?back={next}
+		login rails {
+			method   POST
+			any_path
+			fields   session[user] session[password]
+			user     form session[user]
+			password form session[password]
+			identity /me "<p>I am ([^<.]+)\."
+			failure  body "Wrong name or password"
+		}
+		session_cookies ^_payroll_session$
+		logout POST /logout`,
+		page: "/", marker: "SECRET-PAYROLL", deep: "/pages/salaries",
+		loginPage: "/login", nameField: "session[user]", passwordField: "session[password]", bound: true,
+		doors: func(b *browser, user, password string) {
+			token := b.token("authenticity_token", "/login")
+			v := url.Values{"session[user]": {user}, "session[password]": {password}, "authenticity_token": {token}}
+			for _, path := range []string{"/login", "/login/", "//login", "/login.json", "/LOGIN", "/%6cogin", "/login?" + v.Encode()} {
+				b.post(path, v).mustNotHave("SECRET-PAYROLL")
+				b.get("/").mustNotHave("SECRET-PAYROLL")
+			}
+			b.post("/login?"+url.Values{"session[user]": {user}}.Encode(), url.Values{"session[password]": {password}, "authenticity_token": {token}})
+			b.get("/").mustNotHave("SECRET-PAYROLL")
+			b.post("/login?"+v.Encode(), nil)
+			b.get("/").mustNotHave("SECRET-PAYROLL")
+			for _, name := range []string{"session[user]]", "[session][user]", " session[user]", "session[user][]"} {
+				b.post("/login", url.Values{name: {user}, "session[password]": {password}, "authenticity_token": {token}})
+				b.get("/").mustNotHave("SECRET-PAYROLL")
+			}
+			kind, body := multipartBody("session[user]", user, "session[password]", password, "authenticity_token", token)
+			for _, kind := range []string{kind, strings.Replace(kind, "form-data", "mixed", 1), strings.Replace(kind, "form-data", "related", 1)} {
+				b.do(http.MethodPost, "/login", kind, body)
+				b.get("/").mustNotHave("SECRET-PAYROLL")
+			}
+			b.do(http.MethodPost, "/login", "", v.Encode()) // Rack takes a body without a type for a form
+			b.get("/").mustNotHave("SECRET-PAYROLL")
+			for _, kind := range []string{"application/json", "application/vnd.api+json", "text/json"} {
+				b.do(http.MethodPost, "/login", kind, fmt.Sprintf(`{"session":{"user":%q,"password":%q}}`, user, password), "X-CSRF-Token", token)
+				b.get("/").mustNotHave("SECRET-PAYROLL")
+			}
+		},
+		logout: func(b *browser) {
+			b.post("/logout", url.Values{"authenticity_token": {b.token("authenticity_token", "/")}})
+		},
+	},
+	latin("latin1-php", "/index.php", "LATINSESS", "Käse-pw-1"),
+}
+
+// latin is a form with bracketed names on a page that is not UTF-8.
+func latin(name, page, cookie, secret string) app {
+	return app{
+		name: name, block: `
+		login_page ` + page + `?do=login&back={next}
+		login form {
+			method   POST
+			any_path
+			fields   LoginForm[username] LoginForm[password]
+			user     form LoginForm[username]
+			identity ` + page + ` "<p>I am ([^<.]+)\."
+			failure  body "Wrong name or password"
+		}
+		session_cookies ^` + cookie + `$
+		logout ` + page + ` query do=logout`,
+		page: page, marker: "SECRET-PAYROLL", deep: page + "?do=salaries",
+		loginPage: page + "?do=login", nameField: "LoginForm[username]", passwordField: "LoginForm[password]",
+		doors: func(b *browser, user, password string) {
+			for _, name := range []string{"LoginForm[username]", "LoginForm[ username]", "LoginForm[username]x", " LoginForm[username]", "LoginForm[username][]", "LoginForm.username"} {
+				b.get(page + "?do=login")
+				b.post(page+"?do=login", b.inCharset(url.Values{name: {user}, "LoginForm[password]": {password}})).mustNotHave("SECRET-PAYROLL")
+				b.get(page).mustNotHave("SECRET-PAYROLL")
+			}
+			b.get(page + "?do=login")
+			secret := b.inCharset(url.Values{"p": {password}}).Get("p")
+			kind, body := multipartBody("LoginForm[username]", user)
+			part := "--b\r\nContent-Disposition: form-data; name=%sLoginForm[password]%s\r\n\r\n" + strings.ReplaceAll(secret, "%", "%%") + "\r\n--b--\r\n"
+			for _, quote := range []string{`"`, "'", ""} {
+				b.do(http.MethodPost, page+"?do=login", kind, strings.Replace(body, "--b--\r\n", fmt.Sprintf(part, quote, quote), 1)).mustNotHave("SECRET-PAYROLL")
+				b.get(page).mustNotHave("SECRET-PAYROLL")
+			}
+		},
+		logout: func(b *browser) { b.get(page + "?do=logout") },
+		secret: secret,
+	}
 }
 
 func basic(user, password string) string {
@@ -225,6 +363,28 @@ func TestRealApplications(t *testing.T) {
 			a.test(t, port, startApp(t, a.name, freePort(t), siteURL(port)))
 		})
 	}
+}
+
+// TestAttack_K25_OtherCharsets signs in at a page in Shift_JIS, whose letters may
+// end with the byte of a backslash or a bracket. The page in ISO-8859-1 is a row
+// of the table.
+func TestAttack_K25_OtherCharsets(t *testing.T) {
+	port := freePort(t)
+	upstream := startApp(t, "latin1-php", freePort(t), siteURL(port))
+	a := latin("sjis", "/sjis.php", "SJISSESS", "表示-pw-1")
+	overStores(t, func(t *testing.T, global string) {
+		g := startGate(t, port, upstream, a.block, global)
+		for _, wrong := range []string{"表示-pw-2", "\\-pw-1"} {
+			b := g.browser(t)
+			a.login(b, "alice", wrong)
+			b.mustNotHave(codePage)
+		}
+		if n := g.phones.count(); n != 0 {
+			t.Fatalf("%d texts for wrong passwords", n)
+		}
+		a.signIn(t, g)
+		a.fromDeepLink(t, g)
+	})
 }
 
 // overStores runs a test over each store; global is for the global option.
@@ -256,14 +416,14 @@ func (a *app) test(t *testing.T, port int, upstream string) {
 		})
 		t.Run("no door opens without the code", func(t *testing.T) {
 			b := g.browser(t)
-			a.doors(b, "alice", alicePassword)
+			a.doors(b, "alice", a.password())
 			a.show(b)
 			b.mustNotHave(a.marker)
 			b = g.browser(t)
-			a.login(b, "alice", alicePassword)
+			a.login(b, "alice", a.password())
 			a.show(b)
 			b.mustNotHave(a.marker)
-			a.doors(b, "alice", alicePassword)
+			a.doors(b, "alice", a.password())
 			a.show(b)
 			b.mustNotHave(a.marker)
 		})
@@ -280,7 +440,11 @@ func (a *app) test(t *testing.T, port int, upstream string) {
 				} else {
 					b.page, b.body = before.page, before.body
 				}
-				b.submit(a.form("bob", bobPassword)).mustHave(codePage)
+				if b.submit(a.form("bob", bobPassword)); a.bound {
+					b.mustNotHave(codePage)
+					a.login(b, "bob", bobPassword)
+				}
+				b.mustHave(codePage)
 				a.show(b)
 				b.mustNotHave(a.marker)
 				b.get("/mfa").mustHave(codePage)
@@ -318,13 +482,16 @@ func (a *app) fromDeepLink(t *testing.T, g *gate) {
 	}
 	b := g.browser(t)
 	b.get(a.deep).mustNotHave(marker)
-	b.submit(a.form("alice", alicePassword)).mustHave(codePage)
+	b.submit(a.form("alice", a.password())).mustHave(codePage)
 	b.mustNotHave(marker)
 	b.code(g.phones.last(t, alicePhone)).mustHave(marker)
 	if got := b.page.Request.URL.RequestURI(); got != lands {
 		t.Fatalf("at %s instead of %s", got, lands)
 	}
 }
+
+// password is alice's.
+func (a *app) password() string { return cmp.Or(a.secret, alicePassword) }
 
 // form is what a person types into the login form.
 func (a *app) form(user, password string) url.Values {
@@ -345,7 +512,7 @@ func (a *app) login(b *browser, user, password string) {
 func (a *app) signIn(t *testing.T, g *gate) *browser {
 	t.Helper()
 	b := g.browser(t)
-	a.login(b, "alice", alicePassword)
+	a.login(b, "alice", a.password())
 	a.show(b)
 	b.mustNotHave(a.marker)
 	b.get("/mfa").mustHave(codePage)

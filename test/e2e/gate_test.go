@@ -12,6 +12,7 @@ import (
 	"io"
 	"maps"
 	"math/rand/v2"
+	"mime"
 	"net"
 	"net/http"
 	"net/http/cookiejar"
@@ -29,6 +30,7 @@ import (
 	"time"
 
 	"golang.org/x/net/html"
+	"golang.org/x/text/encoding/htmlindex"
 
 	"github.com/caddymfa/caddymfa/test/servers"
 )
@@ -423,10 +425,34 @@ func (b *browser) submit(fields url.Values) *browser {
 		if err != nil {
 			b.t.Fatal(err)
 		}
-		return b.post(action.String(), f.values, "Referer", b.page.Request.URL.String())
+		return b.post(action.String(), b.inCharset(f.values), "Referer", b.page.Request.URL.String())
 	}
 	b.t.Fatalf("no form with %v on %s (%d):\n%.2000s", fields, b.page.Request.URL, b.page.StatusCode, b.body)
 	return b
+}
+
+// inCharset encodes what a form holds as its page is encoded.
+func (b *browser) inCharset(v url.Values) url.Values {
+	b.t.Helper()
+	_, params, _ := mime.ParseMediaType(b.page.Header.Get("Content-Type"))
+	if params["charset"] == "" {
+		return v
+	}
+	charset, err := htmlindex.Get(params["charset"])
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	out := url.Values{}
+	for name, values := range v {
+		for _, value := range values {
+			text, err := charset.NewEncoder().String(value)
+			if err != nil {
+				b.t.Fatal(err)
+			}
+			out.Add(name, text)
+		}
+	}
+	return out
 }
 
 type htmlForm struct {
@@ -451,10 +477,23 @@ func fields(n *html.Node, v url.Values) {
 		if t := attr(n, "type"); t != "checkbox" && (t != "submit" && n.Data == "input" || name == "wp-submit") {
 			v.Set(name, attr(n, "value"))
 		}
+	} else if name != "" && n.Data == "select" {
+		v.Set(name, chosen(n))
 	}
 	for c := n.FirstChild; c != nil; c = c.NextSibling {
 		fields(c, v)
 	}
+}
+
+// chosen is the value of the first of a select's options: none of our subjects'
+// login forms has another one selected.
+func chosen(n *html.Node) string {
+	for c := n.FirstChild; c != nil; c = c.NextSibling {
+		if c.Type == html.ElementNode && c.Data == "option" {
+			return attr(c, "value")
+		}
+	}
+	return ""
 }
 
 func attr(n *html.Node, name string) string {
