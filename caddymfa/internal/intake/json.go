@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"regexp"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -16,7 +17,7 @@ const maxDepth = 32
 // differ by case only, on what follows the text, and on bytes that are no UTF-8
 // (RFC 8259 4 and 8.1): all of that is refused.
 func strictJSON(text []byte) (any, error) {
-	if !utf8.Valid(text) || bytes.HasPrefix(text, []byte("\ufeff")) {
+	if !utf8.Valid(text) || bytes.HasPrefix(text, []byte("\ufeff")) || halves(text) {
 		return nil, bad("json_encoding")
 	}
 	if len(bytes.TrimSpace(text)) == 0 {
@@ -33,6 +34,27 @@ func strictJSON(text []byte) (any, error) {
 		return nil, bad("json_trailing")
 	}
 	return v, nil
+}
+
+// halves reports whether an escape stands for half a letter: readers keep it, drop
+// it or put a sign in its place.
+func halves(text []byte) bool {
+	pair := false // the first half stands right before
+	for i := 0; i < len(text); i++ {
+		var low, high bool
+		if text[i] == '\\' && i+1 < len(text) {
+			if i++; text[i] == 'u' && i+4 < len(text) {
+				n, err := strconv.ParseUint(string(text[i+1:i+5]), 16, 32)
+				high, low = err == nil && n >= 0xd800 && n < 0xdc00, err == nil && n >= 0xdc00 && n < 0xe000
+				i += 4
+			}
+		}
+		if pair != low {
+			return true
+		}
+		pair = high
+	}
+	return pair
 }
 
 const maxJSONFields = 10_000
@@ -90,15 +112,18 @@ func (f *Form) JSONState(path string) State {
 	return state
 }
 
-// JSONText is the value at a dotted path: strings as they are, numbers and
-// booleans as text.
+// JSONText is the value at a dotted path: strings as they are, booleans and whole
+// numbers as text. Other numbers have none: applications write 1e3 and what is
+// longer than 15 digits in different ways.
 func (f *Form) JSONText(path string) (string, bool) {
 	v, state := f.at(path)
-	if state != Exact {
+	if n, ok := v.(json.Number); ok && !wholeNumber.MatchString(n.String()) || state != Exact {
 		return "", false
 	}
 	return Text(v)
 }
+
+var wholeNumber = regexp.MustCompile(`^(0|-?[1-9]\d{0,14})$`)
 
 // Text is a JSON value as text: strings as they are, numbers and booleans as
 // they are written. null, objects and arrays have none.

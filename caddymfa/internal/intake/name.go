@@ -16,7 +16,7 @@ import (
 //   - PHP cuts leading blanks and what follows a NUL, turns '.' and ' ' before
 //     the first bracket and a bracket that is not closed into '_', and drops what
 //     stands between ']' and the end;
-//   - Rack drops brackets in front of a name and a lone ']' behind it;
+//   - Rack and qs drop brackets that are too many, and what stands behind a lone ']';
 //   - Struts, Spring and ASP.NET write user.login for user[login];
 //   - others mind neither case nor width.
 type fieldName struct {
@@ -38,13 +38,14 @@ func readName(name string) fieldName {
 	name = strings.TrimFunc(name, func(c rune) bool { return unicode.IsSpace(c) || c == '.' || unicode.Is(unicode.Cf, c) })
 	name = strings.TrimLeft(name, "[]")
 	base, rest, keyed := strings.Cut(name, "[")
+	base, _, _ = strings.Cut(base, "]")
 	n := fieldName{flat: plainer.Replace(base)}
 	for keyed {
 		var key string
 		closed := false
 		key, rest, closed = strings.Cut(rest, "]")
 		n.within = append(n.within, n.flat)
-		if key = strings.TrimLeftFunc(key, unicode.IsSpace); key != "" {
+		if key = strings.TrimLeftFunc(key, func(c rune) bool { return unicode.IsSpace(c) || c == '[' }); key != "" {
 			n.flat += "_" + plainer.Replace(key)
 		}
 		if keyed = closed && strings.HasPrefix(rest, "["); keyed {
