@@ -40,6 +40,9 @@ func (f *Flow) SignIn(ctx context.Context, g *Gate, c *Call, in SignIn) (Outcome
 	}
 	if out.Session.Level == session.Anonymous {
 		// The application's cookies from before a login are of no use to a program.
+		if out.Session.Carried() {
+			return Outcome{Reason: event.WrongPassword}, nil // nobody has them
+		}
 		end, cancel := detached(ctx, verifyTime)
 		defer cancel()
 		return Outcome{Reason: event.WrongPassword}, f.Sessions.End(end, out.Session)

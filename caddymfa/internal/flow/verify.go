@@ -158,7 +158,13 @@ func (f *Flow) end(ctx context.Context, g *Gate, s *session.Session, v Verificat
 // code in its place, was right. Taking it out has one
 // winner, over all nodes; a crash after that costs a login, never opens one.
 func (f *Flow) accept(ctx context.Context, g *Gate, c *Call, st challenge.State, now time.Time) (Verification, error) {
-	s := c.Session
+	s, err := f.Sessions.Whole(ctx, &g.Gate, c.Session)
+	if gone(err) {
+		f.emit(ctx, g, c.Session, event.Event{Name: event.Verify, Reason: event.AlreadyUsed})
+		return Verification{Reason: event.AlreadyUsed, Ended: true}, nil
+	} else if err != nil {
+		return Verification{}, err
+	}
 	attempt := f.attempts.MAC("verify", st.ID)
 	taken, err := f.Sessions.Take(ctx, &g.Gate, s, attempt)
 	if gone(err) {

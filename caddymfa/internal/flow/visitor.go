@@ -1,0 +1,41 @@
+package flow
+
+import (
+	"context"
+	"errors"
+
+	"github.com/caddymfa/caddymfa/caddymfa/internal/session"
+)
+
+// Visitor makes the session of a visitor who has none: one that the browser
+// carries, or, where its cookies fit into no cookie of ours, one that the store
+// keeps. Only that one is counted, because only that one costs anything; the error
+// is *limit.Exceeded when the client's network has too many. network is nil where
+// nothing is to be counted.
+func (f *Flow) Visitor(ctx context.Context, g *Gate, network func() string, rec session.Record) (*session.Session, error) {
+	rec.Level = session.Anonymous
+	s, err := f.Sessions.Carry(ctx, &g.Gate, rec)
+	if !errors.Is(err, session.ErrTooLarge) {
+		return s, err
+	}
+	if network != nil {
+		if err := f.Limits.Visitor(ctx, network()); err != nil {
+			return nil, err
+		}
+	}
+	return f.Sessions.Create(ctx, &g.Gate, rec)
+}
+
+// KeepCookies is session.Table.Update for what an answer has set. A visitor's
+// session that has become too large for a cookie is counted as in Visitor, and kept
+// by the store from then on.
+func (f *Flow) KeepCookies(ctx context.Context, g *Gate, network func() string, s *session.Session, change func(session.Record) (session.Record, error)) (*session.Session, error) {
+	next, err := f.Sessions.Update(ctx, &g.Gate, s, change)
+	if !errors.Is(err, session.ErrTooLarge) {
+		return next, err
+	}
+	if err := f.Limits.Visitor(ctx, network()); err != nil {
+		return nil, err
+	}
+	return f.Sessions.Keep(ctx, &g.Gate, s, change)
+}
