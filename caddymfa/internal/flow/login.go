@@ -30,7 +30,7 @@ type Outcome struct {
 	// Reason is OK where Reply goes out, Pending where a code is owed, and
 	// otherwise why the attempt was refused.
 	Reason event.Reason `json:"w"`
-	// Until is when a lock ends that refused the attempt; zero for none.
+	// Until is when a lock, or a limit, ends that refused the attempt; zero for none.
 	Until time.Time `json:"u,omitzero"`
 	// Device is the next value of a trusted browser's cookie, "" for no change.
 	Device string `json:"d,omitempty"`
@@ -48,6 +48,8 @@ type Outcome struct {
 	// the session that this one has left, which is Carried where no store has it.
 	Failed  bool   `json:"f,omitempty"`
 	Carried string `json:"c,omitempty"`
+
+	wrong bool // a password was tried in vain for this very request
 }
 
 // maxLeft bounds, in bytes, the carried session that an outcome keeps; beyond it the
@@ -74,8 +76,10 @@ func (f *Flow) kept(g *Gate, out Outcome) Outcome {
 // means that the store failed; nothing was let in.
 func (f *Flow) Login(ctx context.Context, g *Gate, c *Call, rules login.Rules, form *intake.Form) (Outcome, error) {
 	sum := form.Sum()
-	return f.once(ctx, g, c, []string{c.R.Method, c.URL.RequestURI(), string(sum[:])}, func(ctx context.Context) (Outcome, error) {
-		return f.attempt(ctx, g, c, rules, form)
+	return f.guess(ctx, g, c, rules[0].Name, func() (Outcome, error) {
+		return f.once(ctx, g, c, []string{c.R.Method, c.URL.RequestURI(), string(sum[:])}, func(ctx context.Context) (Outcome, error) {
+			return f.attempt(ctx, g, c, rules, form)
+		})
 	})
 }
 
@@ -344,7 +348,7 @@ func (f *Flow) get(ctx context.Context, g *Gate, c *Call, target string, after *
 // continues as an anonymous one under a new id, with the cookies of before a
 // login only.
 func (f *Flow) failed(ctx context.Context, g *Gate, c *Call, from session.Level, reply *upstream.Reply, sets []jar.Set, fresh jar.Jar, tried string) (Outcome, error) {
-	out := Outcome{Reply: reply, Reason: event.OK, Failed: true}
+	out := Outcome{Reply: reply, Reason: event.OK, Failed: true, wrong: true}
 	g.CopyDown(reply.Header, sets)
 	if len(fresh.Cookies) == 0 {
 		return out, nil

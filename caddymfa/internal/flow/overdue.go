@@ -161,7 +161,7 @@ func (f *Flow) sendAgain(ctx context.Context, u *unconfirmed) {
 		say(event.BadNumber, "", err)
 		return
 	}
-	taking := f.Limits.Prepare(f.text(u.g, s.User, n, u.network))
+	taking := f.Limits.Prepare(f.text(u.g, s.User, n, u.network, st.Unproven()))
 	f.Store.Batch(ctx, taking.Ops...)
 	if err := taking.Settle(ctx); err != nil {
 		if ex, ok := errors.AsType[*limit.Exceeded](err); ok {

@@ -61,7 +61,7 @@ func (f *Flow) signIn(ctx context.Context, g *Gate, c *Call, in SignIn) (Outcome
 		if err != nil {
 			return Outcome{Reason: event.WrongPassword}, nil //nolint:nilerr // nobody's credential
 		}
-		return f.Basic(ctx, g, c, in.Rules[i], cred)
+		return f.proveBasic(ctx, g, c, in.Rules[i], cred) // its caller counts
 	}
 	out, err := f.once(ctx, g, c, []string{"api", in.Client, in.User, in.Password}, func(ctx context.Context) (Outcome, error) {
 		call, rules, form, err := f.fill(ctx, g, c, in)

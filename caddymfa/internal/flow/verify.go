@@ -203,6 +203,7 @@ func (f *Flow) accept(ctx context.Context, g *Gate, c *Call, st challenge.State,
 	if err := json.Unmarshal(s.Reply, &answer); err != nil {
 		return Verification{}, fmt.Errorf("verify: withheld answer: %w", err)
 	}
+	f.Limits.Unwithhold(ctx, len(s.Reply))
 	rel, deliver := f.release(ctx, g, st, answer)
 	rec := session.Record{
 		Level: session.Verified, Jar: s.Jar, User: s.User, Epoch: epoch, Basic: s.Basic,
@@ -244,7 +245,7 @@ func (f *Flow) answered(ctx context.Context, g *Gate, c *Call, st challenge.Stat
 		return nil //nolint:nilerr // no text was sent
 	}
 	f.confirm(g, c.Session, st.Text) //nolint:contextcheck // it outlives the request
-	return f.Limits.Answered(ctx, f.text(g, c.Session.User, n, c.network()), st.Sends, f.Receipts != nil)
+	return f.Limits.Answered(ctx, f.text(g, c.Session.User, n, c.network(), st.Unproven()), st.Sends, st.Clients, f.Receipts != nil)
 }
 
 // Delivery gives a withheld page out at the address of its login, once.
