@@ -264,3 +264,22 @@ func FuzzCarried(f *testing.F) {
 		}
 	})
 }
+
+// What the store says of a session is newer than what browsers carry, whatever the
+// versions: theirs begin at 1, and a store's may.
+func TestAMarkReplacesWhatIsCarried(t *testing.T) {
+	tb, _, g := table(t)
+	s := carried(t, tb, g, "SID")
+	for range 5 {
+		next, err := tb.Update(t.Context(), g, s, add("T", "1"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		s = next
+	}
+	tb.cache.put(&Session{ID: s.ID, Version: 1, Record: Record{Level: busy, SeenAt: time.Now()}})
+	tb.cache.put(s)
+	if cur, _ := tb.cache.last(s.ID); cur.Level != busy {
+		t.Errorf("the copy is %q", cur.Level)
+	}
+}
