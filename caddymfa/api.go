@@ -38,7 +38,7 @@ type APIClient struct {
 	// AllowOrigin are foreign origins whose pages may call, such as
 	// https://www.example.com.
 	AllowOrigin []string `json:"allow_origin,omitempty"`
-	// Logins bounds the passwords that one network may try. Default: 20 in 15m.
+	// Logins bounds the wrong passwords that one network may try. Default: 20 in 15m.
 	Logins *RateConfig `json:"logins,omitempty"`
 }
 

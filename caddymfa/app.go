@@ -6,6 +6,7 @@
 package caddymfa
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -82,6 +83,10 @@ type App struct {
 	// applications that take a login at any address. Default 1 GiB.
 	Spool int64 `json:"spool,omitempty"`
 
+	// Cache bounds the copies of sessions that this process keeps in memory for a
+	// second, in bytes. Default 32 MiB.
+	Cache int64 `json:"cache,omitempty"`
+
 	// API turns on LoginRadius' API for programs.
 	API *APIConfig `json:"api,omitempty"`
 
@@ -134,9 +139,13 @@ type LimitsConfig struct {
 	// UserSends bounds texts to a user, and to a number, that were not answered
 	// by a right code. Default 10 in 24h.
 	UserSends *RateConfig `json:"user_sends,omitempty"`
-	// IPSends bounds texts by an IPv4 address or IPv6 /64. Default 20 in 1h.
+	// IPLogins bounds wrong passwords of an IPv4 address or IPv6 /64. Default 100 in 15m.
+	IPLogins *RateConfig `json:"ip_logins,omitempty"`
+	// IPSends bounds texts by an IPv4 address or IPv6 /64 that were not answered by a
+	// right code. Default 20 in 1h.
 	IPSends *RateConfig `json:"ip_sends,omitempty"`
-	// PrefixSends bounds texts to a block of numbers. Default 30 in 1h.
+	// PrefixSends bounds texts to a block of numbers that were not answered by a right
+	// code. Default 30 in 1h.
 	PrefixSends *RateConfig `json:"prefix_sends,omitempty"`
 	// CountrySends bounds texts to a country, AppSends those of an application.
 	// Default: the budget does.
@@ -198,14 +207,14 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if a.pages, err = page.New(); err != nil {
 		return err
 	}
-	if err := a.registerMetrics(ctx); err != nil {
-		return err
-	}
 	if err := a.listenForAlarms(ctx); err != nil {
 		return err
 	}
 	table, err := a.table(opener.Key(), st)
 	if err != nil {
+		return err
+	}
+	if err := a.registerMetrics(ctx, table); err != nil {
 		return err
 	}
 	limits, err := a.sendLimits()
@@ -380,6 +389,9 @@ func keptSecret(dir string) ([]byte, error) {
 // table shares the sessions of one store under the same secrets over reloads,
 // so that streams opened before a reload still end with their session.
 func (a *App) table(storeKey string, st store.Store) (*session.Table, error) {
+	if a.Cache != 0 && a.Cache < minCache {
+		return nil, fmt.Errorf("cache: %d bytes are too few, write at least 1MiB", a.Cache)
+	}
 	h := sha256.New()
 	for _, s := range a.ring.Fingerprints() {
 		h.Write([]byte(s))
@@ -390,8 +402,14 @@ func (a *App) table(storeKey string, st store.Store) (*session.Table, error) {
 	if err != nil {
 		return nil, err
 	}
-	return v.(*pooledTable).Table, nil //nolint:forcetypeassert // the pool's own
+	table := v.(*pooledTable).Table //nolint:forcetypeassert // the pool's own
+	table.Bound(cmp.Or(a.Cache, session.DefaultCache))
+	return table, nil
 }
+
+// minCache is the least that the copies of sessions may take, in bytes: with less,
+// people at once push each other's out.
+const minCache = 1 << 20
 
 type pooledTable struct{ *session.Table }
 
@@ -417,6 +435,7 @@ func (a *App) sendLimits() (l limit.Limits, err error) {
 		to   *limit.Rate
 	}{
 		{"user_sends", a.Limits.UserSends, &l.UserSends},
+		{"ip_logins", a.Limits.IPLogins, &l.IPLogins},
 		{"ip_sends", a.Limits.IPSends, &l.IPSends},
 		{"prefix_sends", a.Limits.PrefixSends, &l.PrefixSends},
 		{"country_sends", a.Limits.CountrySends, &l.CountrySends},

@@ -3,6 +3,7 @@ package caddymfa
 import (
 	"encoding/json"
 	"maps"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -12,6 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+	"github.com/dustin/go-humanize"
 
 	"github.com/caddymfa/caddymfa/caddymfa/internal/sms/webhook"
 )
@@ -50,11 +52,12 @@ func parseGlobal(d *caddyfile.Dispenser, existing any) (any, error) {
 //		resend <duration>...
 //		spool  <size>
 //		limits {
-//			user_sends|ip_sends|prefix_sends|country_sends|app_sends|budget <n> <duration> [record]
+//			user_sends|ip_sends|ip_logins|prefix_sends|country_sends|app_sends|budget <n> <duration> [record]
 //			conversion <percent> <floor> <duration> [record]
 //			wrong <n>
 //			lock  <duration>
 //		}
+//		cache <size>
 //		api {
 //			key          <key>
 //			secret       <secret>
@@ -102,12 +105,14 @@ func (a *App) word(d *caddyfile.Dispenser, name string) error {
 		return a.resend(d)
 	case "limits":
 		return a.limits(d)
+	case "cache":
+		return a.cache(d)
 	case "api":
 		return a.api(d)
 	case "spool":
 		return size(d, &a.Spool)
 	}
-	return d.Errf("%q is no setting of the global option mfa: it would have been without effect; the settings are secret, store, sms, countries, template, directory, code, resend, limits, spool, api", name)
+	return d.Errf("%q is no setting of the global option mfa: it would have been without effect; the settings are secret, store, sms, countries, template, directory, code, resend, limits, cache, spool, api", name)
 }
 
 // guest reads a module by the name after the word.
@@ -192,6 +197,19 @@ func number(d *caddyfile.Dispenser, to *int) error {
 	return nil
 }
 
+func (a *App) cache(d *caddyfile.Dispenser) error {
+	var v string
+	if !d.AllArgs(&v) {
+		return d.ArgErr()
+	}
+	n, err := humanize.ParseBytes(v)
+	if err != nil || n < minCache || n > math.MaxInt64 {
+		return d.Errf("cache %s: write a size of at least 1MiB", v)
+	}
+	a.Cache = int64(n) //nolint:gosec // bounded above
+	return nil
+}
+
 func (a *App) resend(d *caddyfile.Dispenser) error {
 	args := d.RemainingArgs()
 	if len(args) == 0 {
@@ -210,7 +228,7 @@ func (a *App) resend(d *caddyfile.Dispenser) error {
 func (a *App) limits(d *caddyfile.Dispenser) error {
 	a.Limits = &LimitsConfig{}
 	rates := map[string]**RateConfig{
-		"user_sends": &a.Limits.UserSends, "ip_sends": &a.Limits.IPSends,
+		"user_sends": &a.Limits.UserSends, "ip_sends": &a.Limits.IPSends, "ip_logins": &a.Limits.IPLogins,
 		"prefix_sends": &a.Limits.PrefixSends, "country_sends": &a.Limits.CountrySends, "app_sends": &a.Limits.AppSends, "budget": &a.Limits.Budget,
 	}
 	seen := map[string]bool{}
@@ -245,7 +263,7 @@ func (a *App) limits(d *caddyfile.Dispenser) error {
 				return err
 			}
 		default:
-			return d.Errf("%q is no limit: use user_sends, ip_sends, prefix_sends, country_sends, app_sends, budget, conversion, wrong or lock", name)
+			return d.Errf("%q is no limit: use user_sends, ip_sends, ip_logins, prefix_sends, country_sends, app_sends, budget, conversion, wrong or lock", name)
 		}
 	}
 	return nil

@@ -14,6 +14,7 @@ func TestIncompleteLimits(t *testing.T) {
 		`{"conversion":{"percent":5,"floor":10,"window":3600000000000}}`: "",
 		`{"budget":{"n":5}}`:                                              "budget needs",
 		`{"user_sends":{"window":3600000000000}}`:                         "user_sends needs",
+		`{"ip_logins":{"n":5}}`:                                           "ip_logins needs",
 		`{"country_sends":{"n":-1,"window":60000000000}}`:                 "country_sends needs",
 		`{"conversion":{"percent":5}}`:                                    "conversion needs",
 		`{"conversion":{"percent":101,"floor":1,"window":3600000000000}}`: "conversion needs",

@@ -14,6 +14,7 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"github.com/caddymfa/caddymfa/caddymfa/internal/event"
+	"github.com/caddymfa/caddymfa/caddymfa/internal/session"
 )
 
 // events counts decisions. It lives as long as the process, so that a reload
@@ -33,13 +34,20 @@ func (a *App) listenForAlarms(ctx caddy.Context) error {
 	return nil
 }
 
-func (a *App) registerMetrics(ctx caddy.Context) error {
+func (a *App) registerMetrics(ctx caddy.Context, table *session.Table) error {
 	reg := ctx.GetMetricsRegistry()
 	if reg == nil {
 		return nil
 	}
-	if err := reg.Register(events); err != nil && !errors.As(err, new(prometheus.AlreadyRegisteredError)) {
-		return err
+	// A registry is one configuration's, and so is the table that it asks.
+	copies := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Namespace: "caddymfa", Name: "cache_bytes",
+		Help: "Memory that the copies of sessions take, about; the setting cache bounds it.",
+	}, func() float64 { return float64(table.Bytes()) })
+	for _, c := range []prometheus.Collector{events, copies} {
+		if err := reg.Register(c); err != nil && !errors.As(err, new(prometheus.AlreadyRegisteredError)) {
+			return err
+		}
 	}
 	return nil
 }

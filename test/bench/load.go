@@ -114,9 +114,17 @@ var token = regexp.MustCompile(`secondfactorauthenticationtoken" value="([^"]+)"
 // login signs a user in and returns his cookies. Without texts the application
 // is asked directly.
 func login(base, user string, x *texts) []*http.Cookie {
+	cookies, err := signIn(base, user, x)
+	if err != nil {
+		log.Fatal(err)
+	}
+	return cookies
+}
+
+func signIn(base, user string, x *texts) ([]*http.Cookie, error) {
 	tr := http.DefaultTransport
 	jar := map[string]*http.Cookie{}
-	do := func(method, path string, v url.Values) (*http.Response, string) {
+	do := func(method, path string, v url.Values) (int, string, error) {
 		req, _ := http.NewRequest(method, base+path, strings.NewReader(v.Encode()))
 		req.Header.Set("Accept", "text/html")
 		req.Header.Set("User-Agent", user)
@@ -128,31 +136,33 @@ func login(base, user string, x *texts) []*http.Cookie {
 		}
 		res, err := tr.RoundTrip(req)
 		if err != nil {
-			log.Fatal(err)
+			return 0, "", err
 		}
 		b, _ := io.ReadAll(res.Body)
 		_ = res.Body.Close()
 		for _, c := range res.Cookies() {
 			jar[c.Name] = c
 		}
-		return res, string(b)
+		return res.StatusCode, string(b), nil
 	}
 	cookies := func() []*http.Cookie { return slices.Collect(maps.Values(jar)) }
 	password := "pw"
-	do(http.MethodPost, "/login", url.Values{"user": {user}, "password": {password}})
-	if x == nil {
-		return cookies()
+	if _, _, err := do(http.MethodPost, "/login", url.Values{"user": {user}, "password": {password}}); err != nil || x == nil {
+		return cookies(), err
 	}
-	_, page := do(http.MethodGet, "/mfa", nil)
+	_, page, err := do(http.MethodGet, "/mfa", nil)
+	if err != nil {
+		return nil, err
+	}
 	m := token.FindStringSubmatch(page)
 	if m == nil {
-		log.Fatalf("no code page: %s", page)
+		return nil, fmt.Errorf("no code page: %s", page)
 	}
-	code := x.code(user)
-	if res, page := do(http.MethodPost, "/mfa/verify", url.Values{"otp": {code}, "secondfactorauthenticationtoken": {m[1]}}); res.StatusCode != http.StatusSeeOther {
-		log.Fatalf("the code was not accepted: %s", page)
+	status, page, err := do(http.MethodPost, "/mfa/verify", url.Values{"otp": {x.code(user)}, "secondfactorauthenticationtoken": {m[1]}})
+	if err == nil && status != http.StatusSeeOther {
+		err = fmt.Errorf("the code was not accepted: %s", page)
 	}
-	return cookies()
+	return cookies(), err
 }
 
 // code is the last code that a user got.

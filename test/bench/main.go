@@ -33,19 +33,38 @@ var (
 	length  = flag.Duration("length", 2*time.Second, "length of a round")
 	clients = flag.Int("clients", 16, "parallel clients")
 	size    = flag.Bool("size", true, "build and compare stripped binaries")
+	only    = flag.String("only", "", "flood: only what wrong passwords cost; speed: all but that")
 )
 
 func main() {
 	flag.Parse()
 	fmt.Printf("%s, %d processors, %s\n\n", cpu(), runtime.NumCPU(), runtime.Version())
+	if *only != "speed" {
+		floods()
+	}
+	if *only == "flood" {
+		return
+	}
 	bench("embedded", "store embedded", 1, nil)
 	srv := startRedis()
-	bench("redis", "store redis "+srv.url+"\n\t\tsecret benchmark-secret-of-at-least-32-bytes", 1, srv)
+	bench("redis", redisStore(srv), 1, srv)
 	srv.stop()
 	bench("ten rules", "store embedded", 10, nil)
 	if *size {
 		compareSize()
 	}
+}
+
+// floods are what wrong passwords cost, over both stores.
+func floods() {
+	flood("embedded", "store embedded", nil)
+	srv := startRedis()
+	defer srv.stop()
+	flood("redis", redisStore(srv), srv)
+}
+
+func redisStore(srv *redisServer) string {
+	return "store redis " + srv.url + "\n\t\tsecret benchmark-secret-of-at-least-32-bytes"
 }
 
 func cpu() string {
@@ -179,7 +198,7 @@ func start(store string, rules int) (s *site, end func()) {
 	if err := os.WriteFile(filepath.Join(dir, "numbers"), []byte(numbers.String()), 0o600); err != nil {
 		log.Fatal(err)
 	}
-	app := httptest.NewServer(twoCookies())
+	app := httptest.NewServer(largeRefusals(twoCookies()))
 	s = &site{texts: &texts{last: map[string]string{}}}
 	sms := httptest.NewServer(s.texts)
 	plain, gated, bare, admin := free(), free(), free(), free()
@@ -207,6 +226,7 @@ func start(store string, rules int) (s *site, end func()) {
 		limits {
 			user_sends 1000 24h
 			ip_sends 1000000 1h
+			ip_logins 1000000 1h
 			prefix_sends 1000000 1h
 			budget 1000000 1h
 			conversion 1 1000000 1h

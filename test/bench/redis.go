@@ -7,8 +7,6 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
-
-	"github.com/redis/go-redis/v9"
 )
 
 // redisServer is a real Redis of the benchmark's own.
@@ -44,11 +42,7 @@ func (s *redisServer) stop() {
 // login, the verified one.
 func (s *redisServer) largest() int64 {
 	ctx := context.Background()
-	o, err := redis.ParseURL(s.url)
-	if err != nil {
-		log.Fatal(err)
-	}
-	c := redis.NewClient(o)
+	c := s.client()
 	defer func() { _ = c.Close() }()
 	keys, err := c.Keys(ctx, "mfa:r:{s:*").Result()
 	if err != nil || len(keys) == 0 {

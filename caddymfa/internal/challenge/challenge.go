@@ -8,6 +8,7 @@ import (
 	"crypto/subtle"
 	"fmt"
 	"math/big"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -84,6 +85,9 @@ type State struct {
 	// Sends counts texts, accepted or not; LastSend is when the last was handed over.
 	Sends    int       `json:"s,omitempty"`
 	LastSend time.Time `json:"l,omitzero"`
+	// Clients are the networks, hashed, that asked for the texts to Number that were
+	// counted: a right code gives them back.
+	Clients []string `json:"a,omitempty"`
 	// Failed says why the last text was not sent; empty when it was.
 	Failed event.Reason `json:"f,omitempty"`
 	// Marked says why the number gets no text by itself; the person was told, and
@@ -162,10 +166,25 @@ func (s State) Send(r Rules, now time.Time) State {
 	return s
 }
 
+// Counted returns the challenge after a text that was counted against a client.
+func (s State) Counted(client string) State {
+	s.Clients = append(slices.Clip(s.Clients), client)
+	return s
+}
+
+// Uncounted takes the last one back.
+func (s State) Uncounted() State {
+	s.Clients = s.Clients[:max(0, len(s.Clients)-1)]
+	return s
+}
+
+// Unproven reports whether nobody has answered from the number yet.
+func (s State) Unproven() bool { return s.Enrol || s.For == NewNumber }
+
 // SetNumber points an enrolment to a number. The code for another number is dead.
 func (s State) SetNumber(number string) State {
 	if s.Number != number {
-		s.Code, s.CodeExpires, s.Marked = "", time.Time{}, ""
+		s.Code, s.CodeExpires, s.Marked, s.Clients = "", time.Time{}, "", nil
 	}
 	s.Number = number
 	return s

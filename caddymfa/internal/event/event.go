@@ -63,6 +63,7 @@ const (
 	StoreDown       Reason = "store_unavailable"   // closed on error
 	LoginLoop       Reason = "login_page_loop"     // the login page leads to a gated page
 	TooManyVisitors Reason = "too_many_visitors"   // the bound on anonymous sessions
+	TooManyPending  Reason = "too_many_pending"    // a user's older sign-ins made room for newer ones
 	InProgress      Reason = "attempt_in_progress" // the session is taken by a login
 	TrapHit         Reason = "trap"                // see Trap
 	AnotherUser     Reason = "another_user"        // a verified session is another user's by now, or nobody's
@@ -84,8 +85,8 @@ const (
 	NoUser        Reason = "no_user"       // nobody says who it is
 	NoNumber      Reason = "no_number"     // no number on file and none may be given
 	NoForm        Reason = "no_form"       // the API found no login form that it could fill in
-	ClientLogins  Reason = "client_logins" // too many passwords tried by the API from one network
-	UserLogins    Reason = "user_logins"   // too many wrong ones for one user
+	ClientLogins  Reason = "client_logins" // too many wrong passwords from one network
+	UserLogins    Reason = "user_logins"   // too many of them for one user
 	WrongPassword Reason = "wrong_password"
 
 	// Sending.

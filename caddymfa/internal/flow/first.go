@@ -17,6 +17,10 @@ import (
 // Basic proves an HTTP Basic credential by a probe and opens a challenge. A
 // wrong one is the outcome WrongPassword.
 func (f *Flow) Basic(ctx context.Context, g *Gate, c *Call, rule *login.Rule, cred *login.Credential) (Outcome, error) {
+	return f.guess(ctx, g, c, rule.Name, func() (Outcome, error) { return f.proveBasic(ctx, g, c, rule, cred) })
+}
+
+func (f *Flow) proveBasic(ctx context.Context, g *Gate, c *Call, rule *login.Rule, cred *login.Credential) (Outcome, error) {
 	return f.once(ctx, g, c, []string{"basic", cred.Field}, func(ctx context.Context) (Outcome, error) {
 		probe := func(ctx context.Context, target, authorization string) (*upstream.Reply, error) {
 			return c.Next.Get(ctx, c.R, target, "", authorization)
@@ -27,7 +31,7 @@ func (f *Flow) Basic(ctx context.Context, g *Gate, c *Call, rule *login.Rule, cr
 		}
 		if verdict != login.Accepted {
 			f.emit(ctx, g, nil, event.Event{Name: event.LoginFailed, Reason: event.WrongPassword, Rule: rule.Name})
-			return Outcome{Reason: event.WrongPassword}, nil
+			return Outcome{Reason: event.WrongPassword, wrong: true}, nil
 		}
 		f.emit(ctx, g, nil, event.Event{Name: event.LoginRecognised, Reason: event.OK, Rule: rule.Name, User: user})
 		typed, plain := cred.Typed()

@@ -30,7 +30,7 @@ type Outcome struct {
 	// Reason is OK where Reply goes out, Pending where a code is owed, and
 	// otherwise why the attempt was refused.
 	Reason event.Reason `json:"w"`
-	// Until is when a lock ends that refused the attempt; zero for none.
+	// Until is when a lock, or a limit, ends that refused the attempt; zero for none.
 	Until time.Time `json:"u,omitzero"`
 	// Device is the next value of a trusted browser's cookie, "" for no change.
 	Device string `json:"d,omitempty"`
@@ -43,6 +43,32 @@ type Outcome struct {
 	ID      session.ID    `json:"i,omitzero"`
 	Version uint64        `json:"v,omitempty"`
 	Level   session.Level `json:"l,omitempty"`
+	// Failed: the application has refused the login. Its page is not kept: the same
+	// request, sent once more, is a new attempt (attacks K11, K12). It comes from
+	// the session that this one has left, which is Carried where no store has it.
+	Failed  bool   `json:"f,omitempty"`
+	Carried string `json:"c,omitempty"`
+
+	wrong bool // a password was tried in vain for this very request
+}
+
+// maxLeft bounds, in bytes, the carried session that an outcome keeps; beyond it the
+// same request, sent once more, comes without cookies.
+const maxLeft = 1 << 10
+
+// kept is what of an outcome is kept for the same request, sent once more.
+func (f *Flow) kept(g *Gate, out Outcome) Outcome {
+	if s := out.Session; s != nil && s.Carried() {
+		if out.Carried = f.Sessions.Sealed(&g.Gate, s); len(out.Carried) > maxLeft {
+			out.Carried = ""
+		}
+	} else if s != nil {
+		out.ID, out.Version, out.Level = s.ID, s.Version, s.Level
+	}
+	if out.Failed {
+		out.Reply = nil
+	}
+	return out
 }
 
 // Login runs a recognised login request: it takes the session out, asks the
@@ -50,8 +76,10 @@ type Outcome struct {
 // means that the store failed; nothing was let in.
 func (f *Flow) Login(ctx context.Context, g *Gate, c *Call, rules login.Rules, form *intake.Form) (Outcome, error) {
 	sum := form.Sum()
-	return f.once(ctx, g, c, []string{c.R.Method, c.URL.RequestURI(), string(sum[:])}, func(ctx context.Context) (Outcome, error) {
-		return f.attempt(ctx, g, c, rules, form)
+	return f.guess(ctx, g, c, rules[0].Name, func() (Outcome, error) {
+		return f.once(ctx, g, c, []string{c.R.Method, c.URL.RequestURI(), string(sum[:])}, func(ctx context.Context) (Outcome, error) {
+			return f.attempt(ctx, g, c, rules, form)
+		})
 	})
 }
 
@@ -62,6 +90,15 @@ func (f *Flow) once(ctx context.Context, g *Gate, c *Call, same []string, decide
 	defer cancel()
 
 	taken, out, err := f.take(ctx, g, c, same)
+	for n := 1; taken == nil && err == nil && out.Failed; n++ {
+		if n == maxTurns {
+			return Outcome{Reason: event.InProgress}, nil
+		}
+		if err := f.goOn(ctx, g, c, out); err != nil {
+			return Outcome{}, err
+		}
+		taken, out, err = f.take(ctx, g, c, same)
+	}
 	if taken == nil {
 		return out, err
 	}
@@ -69,13 +106,40 @@ func (f *Flow) once(ctx context.Context, g *Gate, c *Call, same []string, decide
 	if err != nil {
 		return Outcome{}, err
 	}
-	if out.Session != nil {
-		out.ID, out.Version, out.Level = out.Session.ID, out.Session.Version, out.Session.Level
+	if out.Failed && c.State != session.Live {
+		// Nothing is left of it: the next one begins as this one did.
+		return out, f.Sessions.Forget(ctx, &g.Gate, taken.Attempt)
 	}
-	if err := f.Sessions.Finish(ctx, &g.Gate, taken, encode(out)); err != nil {
+	if err := f.Sessions.Finish(ctx, &g.Gate, taken, encode(f.kept(g, out))); err != nil {
 		return Outcome{}, err
 	}
 	return out, nil
+}
+
+// maxTurns bounds how often a failed attempt that was sent several times at once is
+// made: each waits for the one before.
+const maxTurns = 4
+
+// goOn makes c a call from what the same request, made before, has left.
+func (f *Flow) goOn(ctx context.Context, g *Gate, c *Call, left Outcome) error {
+	if c.State != session.Live && c.State != session.Attempting {
+		return nil // it had no session either
+	}
+	c.Session, c.State = nil, session.Unknown
+	switch {
+	case left.Carried != "":
+		c.Session = f.Sessions.Unsealed(&g.Gate, left.Carried)
+	case left.Session != nil:
+		s, err := f.Sessions.Reload(ctx, &g.Gate, left.Session)
+		if err != nil && !errors.Is(err, session.ErrGone) {
+			return err
+		}
+		c.Session = s
+	}
+	if c.Session != nil && c.Session.Level == session.Anonymous {
+		c.State = session.Live
+	}
+	return nil
 }
 
 // take takes the client's session out for this attempt. Without a session there
@@ -139,6 +203,8 @@ func (f *Flow) take(ctx context.Context, g *Gate, c *Call, same []string) (*sess
 func (f *Flow) again(ctx context.Context, g *Gate, held *session.Session, attempt []byte) (Outcome, error) {
 	kept, err := f.Sessions.Await(ctx, &g.Gate, held, attempt)
 	switch {
+	case errors.Is(err, session.ErrGone) && held == nil:
+		return Outcome{Reason: event.InProgress, Failed: true}, nil // it was forgotten
 	case errors.Is(err, session.ErrGone), errors.Is(err, context.DeadlineExceeded):
 		return Outcome{Reason: event.InProgress}, nil
 	case err != nil:
@@ -323,25 +389,24 @@ func (f *Flow) get(ctx context.Context, g *Gate, c *Call, target string, after *
 // continues as an anonymous one under a new id, with the cookies of before a
 // login only.
 func (f *Flow) failed(ctx context.Context, g *Gate, c *Call, from session.Level, reply *upstream.Reply, sets []jar.Set, fresh jar.Jar, tried string) (Outcome, error) {
-	out := Outcome{Reply: reply, Reason: event.OK}
+	out := Outcome{Reply: reply, Reason: event.OK, Failed: true, wrong: true}
 	if c.Closed {
 		// What the application shows there is not for who is not signed in, and a
 		// password is one more way to ask for it (attack K30).
-		out = Outcome{Reason: event.WrongPassword}
+		out = Outcome{Reason: event.WrongPassword, Failed: true, wrong: true}
 	} else {
 		g.CopyDown(reply.Header, sets)
 	}
 	if len(fresh.Cookies) == 0 {
 		return out, nil
 	}
-	if from == session.None {
-		if err := f.Limits.Visitor(ctx, c.network()); err != nil {
-			return f.orLimit(out, err)
-		}
+	network := c.network
+	if from != session.None {
+		network = nil // counted before
 	}
-	s, err := f.Sessions.Create(ctx, &g.Gate, session.Record{Level: session.Anonymous, Jar: fresh, Tried: tried})
+	s, err := f.Visitor(ctx, g, network, session.Record{Jar: fresh, Tried: tried})
 	if err != nil {
-		return Outcome{}, err
+		return f.orLimit(out, err)
 	}
 	out.Session = s
 	return out, nil

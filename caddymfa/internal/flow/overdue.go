@@ -43,8 +43,12 @@ type unconfirmed struct {
 	timer   *time.Timer
 }
 
-// maxAgain is how many texts are sent again at once.
-const maxAgain = 8
+// maxAgain is how many texts are sent again at once, and maxWaiting how many are
+// awaited: the texts of others are sent once.
+const (
+	maxAgain   = 8
+	maxWaiting = 10_000
+)
 
 func newOverdue(again func(context.Context, *unconfirmed)) *overdue {
 	o := &overdue{again: again, waiting: map[string]*unconfirmed{}}
@@ -56,7 +60,7 @@ func newOverdue(again func(context.Context, *unconfirmed)) *overdue {
 func (o *overdue) await(u *unconfirmed, after time.Duration) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.closed {
+	if o.closed || len(o.waiting)+len(o.due) >= maxWaiting {
 		return
 	}
 	o.waiting[u.ref] = u
@@ -161,7 +165,7 @@ func (f *Flow) sendAgain(ctx context.Context, u *unconfirmed) {
 		say(event.BadNumber, "", err)
 		return
 	}
-	taking := f.Limits.Prepare(f.text(u.g, s.User, n, u.network))
+	taking := f.Limits.Prepare(f.text(u.g, s.User, n, u.network, st.Unproven()))
 	f.Store.Batch(ctx, taking.Ops...)
 	if err := taking.Settle(ctx); err != nil {
 		if ex, ok := errors.AsType[*limit.Exceeded](err); ok {

@@ -26,6 +26,8 @@ type Sending struct {
 	After time.Duration
 	// Receipt names the text at its provider, where Reason is Sent.
 	Receipt sms.Receipt
+
+	uncounted bool // what was counted was given back
 }
 
 // Resend sends the code of a pending session again, or a new one when it has
@@ -143,7 +145,7 @@ func (f *Flow) send(ctx context.Context, g *Gate, c *Call, s *session.Session, w
 		if c.Template != "" {
 			was.Template = c.Template
 		}
-		d.before, st = was, was.Send(f.Codes, now)
+		d.before, st = was, was.Send(f.Codes, now).Counted(d.client)
 		r.Challenge = encode(st)
 		return r, nil
 	}, d.counts()...)
@@ -176,15 +178,17 @@ type draft struct {
 	// before is the challenge without this text.
 	before  challenge.State
 	network string // the client's
+	client  string // the same, as the challenge keeps it
 }
 
 func (f *Flow) draft(g *Gate, c *Call, user string, before challenge.State, w wish) draft {
 	d := draft{number: before.Number, before: before, network: c.network()}
+	d.client = f.Limits.Client(d.network)
 	if d.to, d.bad = phone.Parse(d.number, ""); d.bad == nil {
 		d.bad = f.Phones.Check(d.to)
 	}
 	if d.bad == nil {
-		d.taking = f.Limits.Prepare(f.text(g, user, d.to, d.network))
+		d.taking = f.Limits.Prepare(f.text(g, user, d.to, d.network, before.Unproven()))
 		if f.Receipts != nil && w == unasked && before.Marked == "" {
 			d.mark = f.Limits.MarkOp(d.to.E164())
 		}
@@ -240,7 +244,9 @@ func (f *Flow) deliver(ctx context.Context, g *Gate, s *session.Session, st chal
 			case result.Reason == event.Sent:
 				cur.Text = &challenge.TextID{Provider: result.Receipt.Provider, ID: result.Receipt.ID}
 			default:
-				cur.Failed = result.Reason
+				if cur.Failed = result.Reason; result.uncounted {
+					cur = cur.Uncounted()
+				}
 			}
 			r.Challenge = encode(cur)
 		}
@@ -260,17 +266,17 @@ func (f *Flow) hand(ctx context.Context, g *Gate, s *session.Session, st challen
 	n := d.to
 	if d.bad != nil {
 		f.emit(ctx, g, s, event.Event{Name: event.Send, Reason: event.BadNumber, Err: d.bad})
-		return Sending{Reason: event.BadNumber}
+		return Sending{Reason: event.BadNumber, uncounted: true}
 	}
 	err := d.taking.Settle(ctx)
 	var ex *limit.Exceeded
 	switch {
 	case errors.As(err, &ex):
 		f.emit(ctx, g, s, event.Event{Name: event.Send, Reason: ex.Reason, Detail: n.Masked()})
-		return Sending{Reason: ex.Reason, After: ex.After}
+		return Sending{Reason: ex.Reason, After: ex.After, uncounted: true}
 	case err != nil:
 		f.emit(ctx, g, s, event.Event{Name: event.Send, Reason: event.StoreDown, Err: err})
-		return Sending{Reason: event.StoreDown}
+		return Sending{Reason: event.StoreDown, uncounted: true}
 	}
 	ctx, cancel := context.WithTimeout(ctx, sendTime)
 	defer cancel()
@@ -292,6 +298,7 @@ func (f *Flow) hand(ctx context.Context, g *Gate, s *session.Session, st challen
 		}
 		if !se.Sent {
 			d.undo(ctx)
+			result.uncounted = true
 		}
 		if f.Receipts != nil && se.Kind == sms.Refused && se.Why.AboutNumber() {
 			if err := f.Limits.Mark(context.WithoutCancel(ctx), n.E164(), result.Reason); err != nil {
@@ -338,8 +345,8 @@ func (f *Flow) await(g *Gate, s *session.Session, st challenge.State, network, r
 	}
 }
 
-func (f *Flow) text(g *Gate, user string, n phone.Number, network string) limit.Text {
-	return limit.Text{App: g.Users, User: user, Number: n.E164(), Prefix: n.Prefix(), Country: n.Region(), Network: network}
+func (f *Flow) text(g *Gate, user string, n phone.Number, network string, unproven bool) limit.Text {
+	return limit.Text{App: g.Users, User: user, Number: n.E164(), Prefix: n.Prefix(), Country: n.Region(), Network: network, Unproven: unproven}
 }
 
 // tell sends the owner of a number a text that nobody asked for. It is counted,
@@ -357,7 +364,7 @@ func (f *Flow) tell(ctx context.Context, g *Gate, user, number, network, lang st
 	say := func(reason event.Reason, err error) {
 		f.emit(ctx, g, nil, event.Event{Name: event.Send, Reason: reason, User: user, Detail: string(what) + " notice " + n.Masked(), Err: err})
 	}
-	taken, err := f.Limits.TakeNotice(ctx, f.text(g, user, n, network))
+	taken, err := f.Limits.TakeNotice(ctx, f.text(g, user, n, network, false))
 	if ex, ok := errors.AsType[*limit.Exceeded](err); ok {
 		say(ex.Reason, nil)
 		return

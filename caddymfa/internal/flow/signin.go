@@ -40,6 +40,9 @@ func (f *Flow) SignIn(ctx context.Context, g *Gate, c *Call, in SignIn) (Outcome
 	}
 	if out.Session.Level == session.Anonymous {
 		// The application's cookies from before a login are of no use to a program.
+		if out.Session.Carried() {
+			return Outcome{Reason: event.WrongPassword}, nil // nobody has them
+		}
 		end, cancel := detached(ctx, verifyTime)
 		defer cancel()
 		return Outcome{Reason: event.WrongPassword}, f.Sessions.End(end, out.Session)
@@ -58,7 +61,7 @@ func (f *Flow) signIn(ctx context.Context, g *Gate, c *Call, in SignIn) (Outcome
 		if err != nil {
 			return Outcome{Reason: event.WrongPassword}, nil //nolint:nilerr // nobody's credential
 		}
-		return f.Basic(ctx, g, c, in.Rules[i], cred)
+		return f.proveBasic(ctx, g, c, in.Rules[i], cred) // its caller counts
 	}
 	out, err := f.once(ctx, g, c, []string{"api", in.Client, in.User, in.Password}, func(ctx context.Context) (Outcome, error) {
 		call, rules, form, err := f.fill(ctx, g, c, in)

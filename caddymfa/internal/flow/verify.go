@@ -158,7 +158,13 @@ func (f *Flow) end(ctx context.Context, g *Gate, s *session.Session, v Verificat
 // code in its place, was right. Taking it out has one
 // winner, over all nodes; a crash after that costs a login, never opens one.
 func (f *Flow) accept(ctx context.Context, g *Gate, c *Call, st challenge.State, now time.Time) (Verification, error) {
-	s := c.Session
+	s, err := f.Sessions.Whole(ctx, &g.Gate, c.Session)
+	if gone(err) {
+		f.emit(ctx, g, c.Session, event.Event{Name: event.Verify, Reason: event.AlreadyUsed})
+		return Verification{Reason: event.AlreadyUsed, Ended: true}, nil
+	} else if err != nil {
+		return Verification{}, err
+	}
 	attempt := f.attempts.MAC("verify", st.ID)
 	taken, err := f.Sessions.Take(ctx, &g.Gate, s, attempt)
 	if gone(err) {
@@ -197,6 +203,7 @@ func (f *Flow) accept(ctx context.Context, g *Gate, c *Call, st challenge.State,
 	if err := json.Unmarshal(s.Reply, &answer); err != nil {
 		return Verification{}, fmt.Errorf("verify: withheld answer: %w", err)
 	}
+	f.Limits.Unwithhold(ctx, len(s.Reply))
 	rel, deliver := f.release(ctx, g, st, answer)
 	rec := session.Record{
 		Level: session.Verified, Jar: s.Jar, User: s.User, As: s.As, Rule: s.Rule, Epoch: epoch, Basic: s.Basic,
@@ -238,7 +245,7 @@ func (f *Flow) answered(ctx context.Context, g *Gate, c *Call, st challenge.Stat
 		return nil //nolint:nilerr // no text was sent
 	}
 	f.confirm(g, c.Session, st.Text) //nolint:contextcheck // it outlives the request
-	return f.Limits.Answered(ctx, f.text(g, c.Session.User, n, c.network()), st.Sends, f.Receipts != nil)
+	return f.Limits.Answered(ctx, f.text(g, c.Session.User, n, c.network(), st.Unproven()), st.Sends, st.Clients, f.Receipts != nil)
 }
 
 // Delivery gives a withheld page out at the address of its login, once.

@@ -127,17 +127,32 @@ func (f *Flow) withhold(ctx context.Context, g *Gate, c *Call, a accepted) (Outc
 	var d draft
 	if number != "" && a.reply != nil {
 		d = f.draft(g, c, a.user, ch, unasked)
-		ch = ch.Send(f.Codes, now)
+		ch = ch.Send(f.Codes, now).Counted(d.client)
 	}
+	kept, full := encode(answer), ""
+	if room, err := f.Limits.Withhold(ctx, len(kept)); err != nil {
+		return Outcome{}, err
+	} else if !room {
+		// The login counts all the same; only its page is not shown.
+		full = "there are too many large answers: this one is not kept, and the user goes to / instead"
+		answer.Reply = &upstream.Reply{Status: http.StatusSeeOther, Header: http.Header{"Location": {"/"}}}
+		kept = encode(answer)
+	}
+	waiting := f.Sessions.Waiting(g.Users, a.user)
 	s, err := f.Sessions.Create(ctx, &g.Gate, session.Record{
 		Level: session.Pending, Jar: a.jar, User: a.user, As: a.as, Rule: a.ruleName(), Epoch: acc.Epoch, Basic: a.basic,
-		Challenge: encode(ch), Reply: encode(answer), ExpiresAt: now.Add(ends),
-	}, d.counts()...)
+		Challenge: encode(ch), Reply: kept, ExpiresAt: now.Add(ends),
+	}, append(slices.Clone(d.counts()), waiting)...)
 	if err != nil {
 		d.undo(ctx)
 		return Outcome{}, err
 	}
-	f.emit(ctx, g, s, event.Event{Name: event.Challenge, Reason: event.OK, Rule: a.ruleName()})
+	f.emit(ctx, g, s, event.Event{Name: event.Challenge, Reason: event.OK, Rule: a.ruleName(), Detail: full})
+	crowd := waiting.Err != nil || waiting.Count.N > session.MaxPending
+	if crowd {
+		f.crowd(ctx, g, s, true)
+	}
+	made := s
 	var sending Sending
 	if ch.Sends > 0 {
 		// The challenge is durable and the text is counted; only now it goes out.
@@ -145,7 +160,24 @@ func (f *Flow) withhold(ctx context.Context, g *Gate, c *Call, a accepted) (Outc
 			return Outcome{}, err
 		}
 	}
+	if !crowd {
+		f.crowd(ctx, g, made, false) // nobody waits for it
+	}
 	return Outcome{Reason: event.Pending, Session: s, Text: sending.Receipt.ID}, nil
+}
+
+// crowd lists a user's pending session and, where there may be many, ends the oldest.
+func (f *Flow) crowd(ctx context.Context, g *Gate, s *session.Session, many bool) {
+	ended, err := f.Sessions.Crowd(ctx, g.Users, s, many)
+	for _, size := range ended {
+		f.Limits.Unwithhold(ctx, size)
+	}
+	if len(ended) > 0 {
+		f.emit(ctx, g, s, event.Event{Name: event.SessionEnded, Reason: event.TooManyPending})
+	}
+	if err != nil {
+		f.emit(ctx, g, s, event.Event{Name: event.StoreFailed, Reason: event.StoreDown, Err: err})
+	}
 }
 
 // overtaken is a login that a reset has overtaken: its user begins again. Any other

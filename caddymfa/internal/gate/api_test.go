@@ -462,7 +462,6 @@ func TestAttack_H1_APasswordIsNoOracleOfTheAPI(t *testing.T) {
 		asked := func() int { w.app.mu.Lock(); defer w.app.mu.Unlock(); return w.app.Handler.(*form).posts } //nolint:forcetypeassert // it is
 		wrong := `{"username":"%s","password":"guess-%d"}`
 		for i := range 10 {
-			c.addr = fmt.Sprint("203.0.113.", i)
 			c.no(966, "POST", "/auth/login/2fa", "", fmt.Sprintf(wrong, []string{"alice", "ALICE", " alice "}[i%3], i))
 		}
 		before := asked()

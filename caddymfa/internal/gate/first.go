@@ -41,7 +41,7 @@ func (g *Gate) bearer(v *visit) event.Reason {
 	if len(v.site.Bearer.Query) > 0 && v.r.URL.RawQuery != "" {
 		v.quiet() // the address may hold the token
 	}
-	s, err := g.Flow.Sessions.Noted(v.r.Context(), &v.site.Gate, session.Released, "", token)
+	s, err := g.Flow.Sessions.Noted(v.r.Context(), &v.site.Gate, session.Released, "", token, v.beside())
 	switch {
 	case errors.Is(err, session.ErrGone):
 		v.bearer = foreign
@@ -67,7 +67,7 @@ func (g *Gate) accessToken(v *visit) (done bool, _ event.Reason) {
 	if token = strings.TrimSpace(token); len(token) != accessLength || !strings.EqualFold(scheme, "Bearer") {
 		return false, ""
 	}
-	s, err := g.Flow.Sessions.Noted(v.r.Context(), &v.site.Gate, session.Access, "", strings.ToLower(token))
+	s, err := g.Flow.Sessions.Noted(v.r.Context(), &v.site.Gate, session.Access, "", strings.ToLower(token), v.beside())
 	switch {
 	case errors.Is(err, session.ErrGone):
 		return false, "" // perhaps one of the application's own
@@ -92,6 +92,15 @@ func (g *Gate) carried(v *visit, s *session.Session, worth bearerState) {
 	case v.call.State == session.Live && v.call.Session.ID == s.ID:
 		v.bearer = worth
 	}
+}
+
+// beside is the verified session of the request's handle, nil for none: a token that
+// several sessions were given is, beside a handle, that session's.
+func (v *visit) beside() *session.Session {
+	if v.call.State != session.Live || v.call.Session.Level != session.Verified {
+		return nil
+	}
+	return v.call.Session
 }
 
 // keepTokens notes the bearer tokens that a verified session's answer gives out,

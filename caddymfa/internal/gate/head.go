@@ -226,14 +226,17 @@ func (h *head) keep(hd http.Header, sets []jar.Set) bool {
 	if len(changes) > 0 {
 		ctx, cancel := h.detached()
 		defer cancel()
-		s, err := h.g.Flow.Sessions.Update(ctx, &h.v.site.Gate, h.s, func(rec session.Record) (session.Record, error) {
+		s, err := h.g.Flow.KeepCookies(ctx, h.v.site, h.network, h.s, func(rec session.Record) (session.Record, error) {
 			rec.Jar = jar.Merge(base, ours, rec.Jar)
 			if h.confirmed {
 				rec.AskedAt = now
 			}
 			return rec, nil
 		})
+		_, full := errors.AsType[*limit.Exceeded](err)
 		switch {
+		case full:
+			return h.drop(event.TooManyVisitors, nil)
 		case errors.Is(err, session.ErrGone), errors.Is(err, session.ErrTaken):
 			return true // the session ended meanwhile: its cookies are nobody's
 		case err != nil:
@@ -267,20 +270,19 @@ func (h *head) anonymous(status int, hd http.Header) bool {
 	}
 	ctx, cancel := h.detached()
 	defer cancel()
-	var full *limit.Exceeded
-	if err := h.g.Flow.Limits.Visitor(ctx, limit.Network(h.v.in.Server.ClientIP())); errors.As(err, &full) {
+	s, err := h.g.Flow.Visitor(ctx, h.v.site, h.network, session.Record{Jar: fresh})
+	if _, full := errors.AsType[*limit.Exceeded](err); full {
 		return h.drop(event.TooManyVisitors, nil)
 	} else if err != nil {
-		return h.drop(event.StoreDown, err)
-	}
-	s, err := h.g.Flow.Sessions.Create(ctx, &h.v.site.Gate, session.Record{Level: session.Anonymous, Jar: fresh})
-	if err != nil {
 		return h.drop(event.StoreDown, err)
 	}
 	h.g.Flow.Sessions.SetHandle(hd, &h.v.site.Gate, s, h.v.call.Secure)
 	h.v.site.CopyDown(hd, sets)
 	return true
 }
+
+// network is where the client comes from.
+func (h *head) network() string { return limit.Network(h.v.in.Server.ClientIP()) }
 
 func (h *head) public(status int, hd http.Header) bool {
 	sets := h.cookies(hd)

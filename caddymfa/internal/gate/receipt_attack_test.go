@@ -447,7 +447,7 @@ func TestMarkedNumbersGetTextsOnlyOnRequest(t *testing.T) {
 		if w.events.count(event.Send, event.NumberDead) != 1 {
 			t.Errorf("it is not told\n%s", w.events)
 		}
-		for range 20 { // what is not sent is not counted
+		for range 15 { // what is not sent is not counted
 			w.browser().login("alice", passwords["alice"])
 		}
 		token := d.token()

@@ -56,7 +56,7 @@ func (g *Gate) outcome(v *visit, out flow.Outcome, err error) (event.Reason, err
 	switch {
 	case out.Session != nil:
 		g.Flow.Sessions.SetHandle(h, &v.site.Gate, out.Session, v.call.Secure)
-	case out.Reason != event.InProgress && v.call.State != session.NoHandle:
+	case out.Reason != event.InProgress && out.Reason != event.ClientLogins && v.call.State != session.NoHandle:
 		g.Flow.Sessions.ClearHandle(h, &v.site.Gate, v.call.Secure)
 	}
 	if out.Device != "" {
@@ -184,7 +184,7 @@ func status(reason event.Reason) int {
 		return http.StatusConflict
 	case event.BodyTooLarge:
 		return http.StatusRequestEntityTooLarge
-	case event.TooManyVisitors:
+	case event.TooManyVisitors, event.ClientLogins:
 		return http.StatusTooManyRequests
 	case event.NoAnswer, event.Unreadable, event.NoVerdict, event.LoginLoop:
 		return http.StatusBadGateway
@@ -206,8 +206,11 @@ func (g *Gate) refuseFor(v *visit, reason event.Reason, left time.Duration) even
 		}
 		v.w.Header().Set("WWW-Authenticate", scheme)
 	}
+	if left > 0 && code == http.StatusTooManyRequests {
+		page.RetryAfter(v.w.Header(), left)
+	}
 	if !v.call.Navigation {
-		page.WriteError(v.w, code, reason)
+		page.WriteErrorUntil(v.w, code, reason, left)
 		return reason
 	}
 	g.page(v, code, page.View{Kind: page.Message, Reason: reason, Until: left})

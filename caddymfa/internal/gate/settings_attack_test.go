@@ -239,9 +239,9 @@ func TestAttack_G2_RecoveryCodesAreTheUsersAndWorkOnce(t *testing.T) {
 		e.send("recover", "backupcode", alice[0]).is(http.StatusForbidden)
 		e.out()
 
-		// Fifty browsers, one code.
+		// As many browsers as may owe a code, one code.
 		var all []*client
-		for i := range 50 {
+		for i := range session.MaxPending {
 			c := w.browser()
 			c.node = i % 3
 			c.pends("alice")

@@ -40,10 +40,14 @@ type Limits struct {
 	UserSends Rate
 	// UserTotal bounds all texts for a user and for a number each. Default 30 in 24 h.
 	UserTotal Rate
-	// IPSends bounds texts per IPv4 address or IPv6 /64. Default 20 in 1 h.
+	// IPSends bounds texts that were not answered by a right code, per IPv4 address
+	// or IPv6 /64. Default 20 in 1 h.
 	IPSends Rate
-	// PrefixSends bounds texts per number without its last four digits: who
-	// pumps texts buys numbers in blocks. Default 30 in 1 h.
+	// IPLogins bounds wrong passwords per IPv4 address or IPv6 /64. Default 100 in 15 min.
+	IPLogins Rate
+	// PrefixSends bounds texts that were not answered by a right code, per number
+	// without its last four digits: who pumps texts buys numbers in blocks. Default
+	// 30 in 1 h.
 	PrefixSends Rate
 	// CountrySends and AppSends bound texts to the numbers of a country, and those
 	// of an application. Default: the budget does.
@@ -61,6 +65,7 @@ func Defaults() Limits {
 		UserSends:   Rate{N: 10, Window: 24 * time.Hour},
 		UserTotal:   Rate{N: 30, Window: 24 * time.Hour},
 		IPSends:     Rate{N: 20, Window: time.Hour},
+		IPLogins:    Rate{N: 100, Window: 15 * time.Minute},
 		PrefixSends: Rate{N: 30, Window: time.Hour},
 		Budget:      Rate{N: 1000, Window: time.Hour},
 		Conversion:  Conversion{Percent: 10, Floor: 50, Window: time.Hour},
@@ -110,6 +115,7 @@ func New(s store.Store, ring *keyring.Ring, l Limits) *Counter {
 		{&l.UserSends, &d.UserSends},
 		{&l.UserTotal, &d.UserTotal},
 		{&l.IPSends, &d.IPSends},
+		{&l.IPLogins, &d.IPLogins},
 		{&l.PrefixSends, &d.PrefixSends},
 		{&l.Budget, &d.Budget},
 	} {
@@ -129,6 +135,18 @@ type Text struct {
 	Number, Prefix string // E.164, and without the last four digits
 	Country        string // of the number, ISO 3166-1 alpha-2
 	Network        string // see Network
+	// Unproven: the number is one that somebody has named and nobody has answered from.
+	// Its texts have counts of their own, so that strangers who name a number use up
+	// none of those of the person who has proven it (attack K17).
+	Unproven bool
+}
+
+// of is a kind of count for the number's texts.
+func (t Text) of(kind string) string {
+	if t.Unproven {
+		return kind + "-unproven"
+	}
+	return kind
 }
 
 type count struct {
@@ -148,15 +166,27 @@ func (c *Counter) key(kind string, of ...string) string {
 func (c *Counter) unanswered(t Text) []count {
 	return []count{
 		{key: c.key("user", t.App, t.User), rate: c.limits.UserSends, reason: event.UserLimit},
-		{key: c.key("number", t.Number), rate: c.limits.UserSends, reason: event.NumberLimit},
+		{key: c.key(t.of("number"), t.Number), rate: c.limits.UserSends, reason: event.NumberLimit},
 	}
+}
+
+// Client names a network in a challenge, which keeps from where its texts were asked
+// for: a right code may come from another place.
+func (c *Counter) Client(network string) string { return c.keys.Ref("client", network) }
+
+func (c *Counter) client(ref string) count {
+	return count{key: "c:client:" + ref, rate: c.limits.IPSends, reason: event.ClientLimit}
+}
+
+func (c *Counter) prefix(t Text) count {
+	return count{key: c.key(t.of("prefix"), t.Prefix), rate: c.limits.PrefixSends, reason: event.PrefixLimit}
 }
 
 // inAll are the counts that texts of every kind go into.
 func (c *Counter) inAll(t Text) []count {
 	counts := []count{
 		{key: c.key("user-all", t.App, t.User), rate: c.limits.UserTotal, reason: event.UserLimit},
-		{key: c.key("number-all", t.Number), rate: c.limits.UserTotal, reason: event.NumberLimit},
+		{key: c.key(t.of("number-all"), t.Number), rate: c.limits.UserTotal, reason: event.NumberLimit},
 	}
 	if c.limits.CountrySends.N > 0 {
 		counts = append(counts, count{key: c.key("country", t.Country), rate: c.limits.CountrySends, reason: event.CountryLimit, of: t.Country, shared: true})
@@ -170,10 +200,7 @@ func (c *Counter) inAll(t Text) []count {
 // Prepare makes the counts of a text that somebody wants sent. They go to the
 // store with its next batch, beside what has to be written anyway.
 func (c *Counter) Prepare(t Text) *Taking {
-	counts := append(c.unanswered(t),
-		count{key: c.key("client", t.Network), rate: c.limits.IPSends, reason: event.ClientLimit},
-		count{key: c.key("prefix", t.Prefix), rate: c.limits.PrefixSends, reason: event.PrefixLimit},
-	)
+	counts := append(c.unanswered(t), c.client(c.Client(t.Network)), c.prefix(t))
 	k := c.taking(append(counts, c.inAll(t)...))
 	k.country = t.Country
 	k.sent = store.AddOp(c.key("sent", t.Country), 1, c.limits.Conversion.Window)
@@ -291,12 +318,25 @@ func (c *Counter) take(ctx context.Context, counts []count) (*Taking, error) {
 	return k, k.Settle(ctx)
 }
 
-// Answered says that n texts were answered by a right code. unmark: the number
-// may be marked, and is not any more.
-func (c *Counter) Answered(ctx context.Context, t Text, n int, unmark bool) error {
+// Answered says that n texts were answered by a right code, and gives back what they
+// were counted against: an office is one client and one block of numbers (attack K19).
+// clients are the networks that asked for those to this number, see Client. unmark:
+// the number may be marked, and is not any more.
+func (c *Counter) Answered(ctx context.Context, t Text, n int, clients []string, unmark bool) error {
 	ops := []*store.Op{store.AddOp(c.key("answered", t.Country), int64(n), c.limits.Conversion.Window)}
+	back := func(k count, n int) { ops = append(ops, store.AddOp(k.key, -int64(n), k.rate.Window)) }
 	for _, k := range c.unanswered(t) {
-		ops = append(ops, store.AddOp(k.key, -int64(n), k.rate.Window))
+		back(k, n)
+	}
+	asked := map[string]int{}
+	for _, ref := range clients {
+		asked[ref]++
+	}
+	for ref, n := range asked {
+		back(c.client(ref), n)
+	}
+	if len(clients) > 0 {
+		back(c.prefix(t), len(clients))
 	}
 	mark := c.MarkOp(t.Number)
 	if unmark {
@@ -320,7 +360,10 @@ func (c *Counter) Answered(ctx context.Context, t Text, n int, unmark bool) erro
 func (c *Counter) Forget(ctx context.Context, t Text) error {
 	keys := []string{c.key("user", t.App, t.User), c.key("user-all", t.App, t.User)}
 	if t.Number != "" {
-		keys = append(keys, c.key("number", t.Number), c.key("number-all", t.Number), c.markKey(t.Number))
+		keys = append(keys, c.markKey(t.Number))
+		for _, t.Unproven = range []bool{false, true} {
+			keys = append(keys, c.key(t.of("number"), t.Number), c.key(t.of("number-all"), t.Number))
+		}
 	}
 	for _, k := range keys {
 		if err := c.store.Delete(ctx, k); err != nil {
@@ -337,21 +380,6 @@ func (c *Counter) Visitor(ctx context.Context, network string) error {
 		{key: c.key("visitors"), rate: visitorsInAll, reason: event.TooManyVisitors},
 	})
 	return err
-}
-
-// passwordsPerUser bounds wrong passwords that programs try for one user.
-var passwordsPerUser = Rate{N: 10, Window: 15 * time.Minute}
-
-// Login counts a password that a program wants tried: against perNetwork for the
-// program's client, named by who, and against the wrong ones for the user. Both
-// before it is compared, so that a key that anybody may read is no way to guess.
-// right takes the user's count back: the password was right.
-func (c *Counter) Login(ctx context.Context, who, network string, perNetwork Rate, app, user string) (right func(context.Context), err error) {
-	mine := count{key: c.key("login-user", app, user), rate: passwordsPerUser, reason: event.UserLogins}
-	if _, err = c.take(ctx, []count{{key: c.key("login", who, network), rate: perNetwork, reason: event.ClientLogins}, mine}); err != nil {
-		return nil, err
-	}
-	return func(ctx context.Context) { _, _ = c.store.Add(ctx, mine.key, -1, mine.rate.Window) }, nil
 }
 
 // Network is what one client can choose addresses from: an IPv4 address or an

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -139,7 +141,7 @@ func TestRightCodeGivesTheUnansweredBackAndNotTheTotal(t *testing.T) {
 		alice.Prefix = fmt.Sprint(sent) // neither is what is tested here
 		if refused(t, c, alice) == "" {
 			sent++
-			if err := c.Answered(t.Context(), alice, 1, false); err != nil {
+			if err := c.Answered(t.Context(), alice, 1, nil, false); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -216,37 +218,119 @@ func TestPropertyRefusedTextsCostNothing(t *testing.T) {
 	})
 }
 
-// TestLoginsAreCounted: per network and key, and the wrong ones per user; what is
-// refused costs nothing.
-func TestLoginsAreCounted(t *testing.T) {
-	c, per := counter(t, Limits{}), Rate{N: 3, Window: time.Hour}
-	login := func(who, network, user string) (func(context.Context), event.Reason) {
-		right, err := c.Login(t.Context(), who, network, per, "app", user)
-		if full, ok := errors.AsType[*Exceeded](err); ok {
-			return nil, full.Reason
-		} else if err != nil {
-			t.Fatal(err)
-		}
-		return right, ""
+// tried is the verdict on passwords that are tried one after the other.
+func tried(t *testing.T, g *Guess, err error, wrong bool) event.Reason {
+	t.Helper()
+	if full, ok := errors.AsType[*Exceeded](err); ok {
+		return full.Reason
+	} else if err != nil {
+		t.Fatal(err)
 	}
-	for i := range 4 {
-		if _, reason := login("key", "192.0.2.1", fmt.Sprint("user", i)); (reason == event.ClientLogins) != (i == 3) {
-			t.Fatalf("login %d of a network: %q", i, reason)
+	g.Done(t.Context(), wrong)
+	return ""
+}
+
+// Wrong passwords of the API are counted per network and key, and per user and
+// network: a name alone locks nobody out elsewhere (attack K18). Right ones are not
+// (people P20).
+func TestAttack_K18_LoginsAreCounted(t *testing.T) {
+	c, per := counter(t, Limits{}), Rate{N: 30, Window: time.Hour}
+	login := func(who, network, user string, wrong bool) event.Reason {
+		g, err := c.Login(t.Context(), who, network, per, "app", user)
+		return tried(t, g, err, wrong)
+	}
+	for i := range 31 {
+		if reason := login("key", "192.0.2.1", fmt.Sprint("user", i), true); (reason == event.ClientLogins) != (i == 30) {
+			t.Fatalf("wrong password %d of a network: %q", i, reason)
 		}
 	}
-	if _, reason := login("other key", "192.0.2.1", "user9"); reason != "" {
+	if reason := login("other key", "192.0.2.1", "user99", true); reason != "" {
 		t.Fatalf("another key: %q", reason)
 	}
-	for i := range 20 { // right ones
-		right, reason := login(fmt.Sprint("key", i), "192.0.2.2", "alice")
-		if reason != "" {
-			t.Fatalf("login %d: %q", i, reason)
+	for i := range 100 {
+		if reason := login("key", "192.0.2.2", fmt.Sprint("alice", i%3), false); reason != "" {
+			t.Fatalf("right password %d: %q", i, reason)
 		}
-		right(t.Context())
 	}
-	for i := range 11 { // wrong ones, from anywhere
-		if _, reason := login(fmt.Sprint("key", i), fmt.Sprint("198.51.100.", i), "alice"); (reason == event.UserLogins) != (i == 10) {
-			t.Fatalf("wrong password %d: %q", i, reason)
+	for i := range 11 {
+		if reason := login("key", "198.51.100.1", "alice", true); (reason == event.UserLogins) != (i == 10) {
+			t.Fatalf("wrong password %d for a user: %q", i, reason)
+		}
+	}
+	if reason := login("key", "198.51.100.2", "alice", false); reason != "" {
+		t.Fatalf("the user from elsewhere: %q", reason)
+	}
+}
+
+// However many right passwords come at once from one address, all of them are
+// tried; of wrong ones no more than the limit, also at once.
+func TestGuessesAtOnce(t *testing.T) {
+	for wrong, want := range map[bool]int{false: 60, true: 10} {
+		c := counter(t, Limits{IPLogins: Rate{N: 10, Window: time.Hour}})
+		var all sync.WaitGroup
+		var allowed, most, now atomic.Int64
+		for range 60 {
+			all.Go(func() {
+				g, err := c.Guess(t.Context(), "192.0.2.1")
+				if err != nil {
+					return
+				}
+				allowed.Add(1)
+				if n := now.Add(1); n > most.Load() {
+					most.Store(n)
+				}
+				time.Sleep(20 * time.Millisecond)
+				now.Add(-1)
+				g.Done(t.Context(), wrong)
+			})
+		}
+		all.Wait()
+		if allowed.Load() != int64(want) || most.Load() > 10 {
+			t.Errorf("wrong %t: %d were tried, %d at once", wrong, allowed.Load(), most.Load())
+		}
+	}
+}
+
+// Right codes give back what their texts were counted against: the office, and the
+// block of numbers, from where the text was asked for.
+func TestAttack_K19_RightCodesGiveBackClientAndBlock(t *testing.T) {
+	c := counter(t, Limits{})
+	for i := range 100 {
+		who := text(fmt.Sprint("user", i), fmt.Sprintf("+44740012%04d", i), "192.0.2.1")
+		if r := refused(t, c, who); r != "" {
+			t.Fatalf("person %d: %s", i, r)
+		}
+		who.Network = "203.0.113.99" // the code is typed elsewhere
+		if err := c.Answered(t.Context(), who, 1, []string{c.Client("192.0.2.1")}, false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range 21 { // what is not answered stays counted
+		if r := refused(t, c, text(fmt.Sprint("other", i), fmt.Sprintf("+49171123%04d", i), "192.0.2.1")); (r == event.ClientLimit) != (i == 20) {
+			t.Fatalf("text %d: %q", i, r)
+		}
+	}
+}
+
+// Strangers who name somebody's number use up none of his texts.
+func TestAttack_K17_UnprovenTextsHaveTheirOwnCounts(t *testing.T) {
+	c := counter(t, Limits{})
+	sent := 0
+	for i := range 60 {
+		stranger := text(fmt.Sprint("stranger", i), "+447400123456", fmt.Sprint("198.51.100.", i))
+		stranger.Unproven = true
+		if refused(t, c, stranger) == "" {
+			sent++
+		}
+		stranger.Number = fmt.Sprintf("+44740012%04d", i) // of the same block
+		_ = refused(t, c, stranger)
+	}
+	if sent != 10 {
+		t.Errorf("%d texts of strangers", sent)
+	}
+	for i := range 10 {
+		if r := refused(t, c, text("alice", "+447400123456", fmt.Sprint("192.0.2.", i))); r != "" {
+			t.Fatalf("the owner's text %d: %s", i, r)
 		}
 	}
 }

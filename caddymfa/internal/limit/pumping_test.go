@@ -29,7 +29,7 @@ func (o *town) ask(t *testing.T, c *Counter, networks int) event.Reason {
 		return r
 	}
 	if o.real {
-		if err := c.Answered(context.Background(), who, 1, false); err != nil {
+		if err := c.Answered(context.Background(), who, 1, nil, false); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -110,7 +110,7 @@ func TestACountryComesBackWhenPeopleAnswer(t *testing.T) {
 		t.Fatalf("above the floor: %q", r)
 	}
 	for range 3 {
-		if err := c.Answered(t.Context(), Text{App: "app", User: "x", Number: "+447410000000", Country: "XS"}, 1, false); err != nil {
+		if err := c.Answered(t.Context(), Text{App: "app", User: "x", Number: "+447410000000", Country: "XS"}, 1, nil, false); err != nil {
 			t.Fatal(err)
 		}
 	}

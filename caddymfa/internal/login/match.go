@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/caddymfa/caddymfa/caddymfa/internal/event"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/intake"
@@ -306,7 +307,13 @@ func (r *Rule) carries(f *intake.Form) bool {
 // RequestUser reads the user's name of the request, folded. It is "" when the
 // rule reads it elsewhere or it is not there. It says who wants to be logged
 // in, not who was.
-func (r *Rule) RequestUser(f *intake.Form) string { return intake.FoldUser(r.requestUser(f)) }
+func (r *Rule) RequestUser(f *intake.Form) string {
+	name := r.requestUser(f)
+	if !utf8.ValidString(name) {
+		return "" // folded, it could be another user's
+	}
+	return intake.FoldUser(name)
+}
 
 func (r *Rule) requestUser(f *intake.Form) string {
 	if r.User == nil || !r.User.Source.ofRequest() {

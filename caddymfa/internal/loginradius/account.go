@@ -193,18 +193,18 @@ func (a *API) stepUpByPassword(v *visit) (any, *problem) {
 		return nil, fail(badBody, event.Ambiguous)
 	}
 	v.c.ClientIP = a.address(v)
-	right, p := a.count(v, v.c.Session.User)
+	counted, p := a.count(v, v.c.Session.User)
 	if p != nil {
 		return nil, p
 	}
 	reason, err := a.Flow.Password(v.c.R.Context(), v.g, v.c, flow.SignIn{Rules: a.Rules, Page: a.LoginPage, Password: password})
+	counted.Done(context.WithoutCancel(v.c.R.Context()), err == nil && wrong(reason))
 	switch {
 	case err != nil:
 		return nil, broken(err)
 	case reason != event.OK:
 		return nil, refused(reason)
 	}
-	right(context.WithoutCancel(v.c.R.Context()))
 	return a.steppedUp(v, byPassword, nil)
 }
 

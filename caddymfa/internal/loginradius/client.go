@@ -25,7 +25,7 @@ type Client struct {
 	// Origins are the foreign origins whose pages may call with the key, such as
 	// https://www.example.com.
 	Origins []string
-	// Logins bounds the passwords that one network (IPv4 address, IPv6 /64) may
+	// Logins bounds the wrong passwords that one network (IPv4 address, IPv6 /64) may
 	// try with the key.
 	Logins limit.Rate
 }

@@ -38,18 +38,16 @@ func (a *API) signIn(v *visit) (any, *problem) {
 		return nil, p
 	}
 	v.c.ClientIP = a.address(v)
-	right, p := a.count(v, name)
+	counted, p := a.count(v, name)
 	if p != nil {
 		return nil, p
 	}
 	out, err := a.Flow.SignIn(v.c.R.Context(), v.g, v.c, flow.SignIn{
 		Rules: a.Rules, Page: a.LoginPage, Client: v.client.Key, User: name, Password: password,
 	})
+	counted.Done(context.WithoutCancel(v.c.R.Context()), err == nil && wrong(out.Reason))
 	if err != nil {
 		return nil, broken(err)
-	}
-	if out.Reason != event.WrongPassword && out.Reason != event.NoForm {
-		right(context.WithoutCancel(v.c.R.Context()))
 	}
 	switch s := out.Session; {
 	case out.Reason == event.OK && s != nil && s.Level == session.Verified:
@@ -119,13 +117,19 @@ func (a *API) template(v *visit, name string) *problem {
 	return nil
 }
 
+// wrong reports whether a password that came to this stays counted. A login that
+// cannot be made any more counts as well, because it costs the application as much.
+func wrong(reason event.Reason) bool {
+	return reason == event.WrongPassword || reason == event.NoForm
+}
+
 // count counts a password before it is tried.
-func (a *API) count(v *visit, name string) (right func(context.Context), p *problem) {
-	right, err := a.Flow.Limits.Login(v.c.R.Context(), v.client.Key, limit.Network(v.c.ClientIP), v.client.Logins, v.g.Users, intake.FoldUser(name))
+func (a *API) count(v *visit, name string) (counted *limit.Guess, p *problem) {
+	counted, err := a.Flow.Limits.Login(v.c.R.Context(), v.client.Key, limit.Network(v.c.ClientIP), v.client.Logins, v.g.Users, intake.FoldUser(name))
 	var full *limit.Exceeded
 	switch {
 	case err == nil:
-		return right, nil
+		return counted, nil
 	case !errors.As(err, &full):
 		return nil, broken(err)
 	case full.Reason == event.UserLogins:

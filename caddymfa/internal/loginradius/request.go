@@ -203,5 +203,5 @@ func (a *API) open(v *visit, kind session.Kind, token string, gone *problem) *pr
 
 // noted finds the session of a token that this client was given.
 func (a *API) noted(v *visit, kind session.Kind, what, token string) (*session.Session, error) {
-	return a.Flow.Sessions.Noted(v.c.R.Context(), &v.g.Gate, kind, v.client.Key+what, token)
+	return a.Flow.Sessions.Noted(v.c.R.Context(), &v.g.Gate, kind, v.client.Key+what, token, nil)
 }

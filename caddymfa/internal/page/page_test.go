@@ -25,7 +25,7 @@ import (
 var reasons = []event.Reason{
 	"", "what-nobody-knows", event.OK, event.Anonymous, event.Pending, event.Denied, event.Ambiguous, event.UnknownHandle,
 	event.NotSent, event.BodyTooLarge, event.NoRoom, event.AnotherUser, event.CrossSite, event.LoginByGet, event.Upgrade, event.StoreDown, event.LoginLoop,
-	event.TooManyVisitors, event.InProgress, event.TrapHit, event.Framed, event.NoAnswer, event.Unreadable,
+	event.TooManyVisitors, event.ClientLogins, event.InProgress, event.TrapHit, event.Framed, event.NoAnswer, event.Unreadable,
 	event.NoVerdict, event.NoUser, event.NoNumber, event.WrongPassword, event.Sent, event.UserLimit,
 	event.NumberLimit, event.ClientLimit, event.PrefixLimit, event.Budget, event.TooSoon, event.NoMoreSends,
 	event.GatewayDown, event.NumberRefused, event.BadNumber, event.BadCountry, event.BadNumberType,
@@ -39,7 +39,7 @@ var reasons = []event.Reason{
 // told are the reasons that reach a page as a message: "other" is not enough.
 var told = []event.Reason{
 	event.Anonymous, event.UnknownHandle, event.NotSent, event.BodyTooLarge, event.NoRoom, event.AnotherUser, event.Denied, event.Ambiguous, event.CrossSite, event.LoginByGet,
-	event.Upgrade, event.StoreDown, event.LoginLoop, event.TooManyVisitors, event.InProgress, event.TrapHit,
+	event.Upgrade, event.StoreDown, event.LoginLoop, event.TooManyVisitors, event.ClientLogins, event.InProgress, event.TrapHit,
 	event.NoAnswer, event.Unreadable, event.NoVerdict, event.NoUser, event.NoNumber, event.UsedUp, event.AlreadyUsed,
 	event.LockedOut, event.Disabled, event.BadToken, event.Pending, event.NotInvited, event.Unidentified,
 }

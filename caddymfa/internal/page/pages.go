@@ -257,6 +257,7 @@ var another = map[event.Reason]string{
 	event.AlreadyUsed:     openPage,
 	event.StoreDown:       beginAgain,
 	event.TooManyVisitors: beginAgain,
+	event.ClientLogins:    beginAgain,
 	event.LoginLoop:       beginAgain,
 	event.NoAnswer:        beginAgain,
 	event.Unreadable:      beginAgain,

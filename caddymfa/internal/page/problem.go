@@ -2,6 +2,7 @@ package page
 
 import (
 	"net/http"
+	"time"
 
 	"github.com/caddymfa/caddymfa/caddymfa/internal/event"
 )
@@ -80,7 +81,7 @@ var codes = map[event.Reason]int{
 
 // own are messages that say more than LoginRadius' do.
 var own = map[event.Reason]string{
-	event.Anonymous: "Sign in first", event.TooManyVisitors: "Too many requests",
+	event.Anonymous: "Sign in first", event.TooManyVisitors: "Too many requests", event.ClientLogins: "Too many wrong passwords from this network",
 	event.ProofNeeded: "Prove the second factor again first", event.NotInvited: "An invitation is needed first", event.WrongInvite: "Invalid invitation",
 }
 
@@ -127,8 +128,16 @@ func (e *Error) Say(reason event.Reason) {
 // WriteError writes a refusal for a program, in LoginRadius' shape with the
 // reason beside it.
 func WriteError(w http.ResponseWriter, status int, reason event.Reason) {
+	WriteErrorUntil(w, status, reason, 0)
+}
+
+// WriteErrorUntil is WriteError where the refusal ends by itself after that time.
+func WriteErrorUntil(w http.ResponseWriter, status int, reason event.Reason, left time.Duration) {
 	_, e := NewError(ErrorCode(reason))
 	e.Say(reason)
 	e.Reason = reason
+	if left > 0 {
+		e.Data = &Lock{LoginLockedTimeout: Time(time.Now().Add(left))}
+	}
 	WriteJSON(w, status, e)
 }

@@ -12,6 +12,7 @@ import (
 // WebSockets and streams end with the session that opened them.
 type live struct {
 	alive func(ctx context.Context, gate string, id ID) bool
+	sweep func()
 
 	mu   sync.Mutex
 	open map[ID]*Stream // the first of a session's streams; they are linked
@@ -40,9 +41,9 @@ type Stream struct {
 // look-up itself it stays below the 5 s that the design promises.
 const watchEvery = 3 * time.Second
 
-func newLive(alive func(context.Context, string, ID) bool) *live {
+func newLive(alive func(context.Context, string, ID) bool, sweep func()) *live {
 	ctx, stop := context.WithCancel(context.Background())
-	l := &live{alive: alive, open: make(map[ID]*Stream), stop: stop, done: make(chan struct{})}
+	l := &live{alive: alive, sweep: sweep, open: make(map[ID]*Stream), stop: stop, done: make(chan struct{})}
 	go l.watch(ctx)
 	return l
 }
@@ -127,6 +128,7 @@ func (l *live) watch(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
+		l.sweep()
 		for id, gate := range l.long() {
 			look, cancel := context.WithTimeout(ctx, time.Second)
 			ok := l.alive(look, gate, id)

@@ -39,14 +39,17 @@ type note struct {
 const maxAgent = 80
 
 // membersKey is where a user's sessions are listed.
-func membersKey(app, user string) string {
+func membersKey(app, user string) string { return "m:" + listed("caddymfa members ", app, user) }
+
+// listed hides whose list it is.
+func listed(what, app, user string) string {
 	h := sha256.New()
-	h.Write([]byte("caddymfa members "))
+	h.Write([]byte(what))
 	for _, part := range []string{app, user} {
 		sum := sha256.Sum256([]byte(part))
 		h.Write(sum[:])
 	}
-	return "m:" + base64.RawURLEncoding.EncodeToString(h.Sum(nil))
+	return base64.RawURLEncoding.EncodeToString(h.Sum(nil))
 }
 
 func memberBind(app, user, key string) string {

@@ -97,6 +97,9 @@ type Record struct {
 	// Light: the session was anonymous, or there was none (busy, done). Losing
 	// the mark with the process loses nothing.
 	Light bool `json:"m,omitempty"`
+	// Loose: browsers carry handles that hold an older state of this session, so its
+	// end is remembered until they have expired (anonymous, busy, done).
+	Loose bool `json:"z,omitempty"`
 }
 
 // Is reports whether the session belongs to the user of this name, as Caddy
@@ -108,4 +111,23 @@ type Session struct {
 	ID      ID
 	Version uint64
 	Record
+	// carried: the browser holds the record, and no store does.
+	carried bool
+	// cut: the record is not whole, its Reply is in the store.
+	cut bool
+}
+
+// state is what a handle of the session is worth.
+func (s *Session) state() State {
+	switch s.Level {
+	case Anonymous, Pending, Verified:
+		return Live
+	case busy, done:
+		// A mark that lies longer than an attempt may take only keeps the handle dead.
+		if s.SeenAt.IsZero() || time.Since(s.SeenAt) <= AttemptTTL {
+			return Attempting
+		}
+	case None:
+	}
+	return Unknown
 }

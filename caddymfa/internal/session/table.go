@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net/http"
 	"time"
 
@@ -66,18 +67,43 @@ type Table struct {
 	store            store.Store
 	handles, records *keyring.Key
 	ids, tokens      *keyring.Key
+	carry            *keyring.Key
 	cache            *cache
 	live             *live
+	// lines are where the writers of a session wait for each other on this node; a
+	// session has one by its id.
+	lines [256]chan struct{}
 }
 
 // NewTable opens a table over a store. Close it to stop its watcher.
 func NewTable(s store.Store, ring *keyring.Ring) *Table {
 	t := &Table{
-		store: s, handles: ring.Key("handle"), records: ring.Key("record"), ids: ring.Key("attempt"), tokens: ring.Key("bearer"),
+		store: s, handles: ring.Key("handle"), records: ring.Key("record"), ids: ring.Key("attempt"), tokens: ring.Key("bearer"), carry: ring.Key("carried"),
 		cache: newCache(),
 	}
-	t.live = newLive(t.alive)
+	for i := range t.lines {
+		t.lines[i] = make(chan struct{}, 1)
+	}
+	t.live = newLive(t.alive, t.cache.sweep)
 	return t
+}
+
+// Bound sets how many bytes this node's copies of records may take.
+func (t *Table) Bound(bytes int64) { t.cache.bound.Store(bytes) }
+
+// Bytes is about what they take.
+func (t *Table) Bytes() int64 { return t.cache.bytes.Load() }
+
+// line waits until no other request of this node writes a session. leave is called
+// when the caller has written.
+func (t *Table) line(ctx context.Context, id ID) (leave func(), err error) {
+	l := t.lines[id[2]]
+	select {
+	case l <- struct{}{}:
+		return func() { <-l }, nil
+	case <-ctx.Done():
+		return nil, fmt.Errorf("session: waiting for other writers: %w", ctx.Err())
+	}
 }
 
 // Close stops the watcher of open streams; they stay open.
@@ -89,6 +115,9 @@ func (t *Table) Load(ctx context.Context, g *Gate, r *http.Request, secure bool)
 	value, ok := g.Cookie.read(r, secure)
 	if !ok {
 		return nil, NoHandle, nil
+	}
+	if s, ok := t.openCarried(g.ID, value); ok {
+		return t.findCarried(ctx, g, s)
 	}
 	h, ok := t.openHandle(g.ID, value)
 	if !ok {
@@ -110,25 +139,20 @@ func (t *Table) find(ctx context.Context, g *Gate, h handle) (*Session, State, e
 		}
 		t.cache.put(s)
 	}
-	switch s.Level {
-	case Anonymous, Pending:
-		return s, Live, nil
-	case Verified:
-		if time.Since(s.SeenAt) >= seenEvery {
-			seen, err := t.Update(ctx, g, s, func(r Record) (Record, error) { r.SeenAt = time.Now(); return r, nil })
-			if errors.Is(err, ErrGone) || errors.Is(err, ErrTaken) {
-				return nil, Unknown, nil
-			} else if err != nil {
-				return nil, NoHandle, err
-			}
-			s = seen
+	if s.Level == Verified && time.Since(s.SeenAt) >= seenEvery {
+		seen, err := t.Update(ctx, g, s, func(r Record) (Record, error) { r.SeenAt = time.Now(); return r, nil })
+		if errors.Is(err, ErrGone) || errors.Is(err, ErrTaken) {
+			return nil, Unknown, nil
+		} else if err != nil {
+			return nil, NoHandle, err
 		}
-		return s, Live, nil
-	case busy, done:
-		return s, Attempting, nil
-	case None:
+		s = seen
 	}
-	return nil, Unknown, nil
+	state := s.state()
+	if state == Unknown {
+		s = nil
+	}
+	return s, state, nil
 }
 
 func bind(gate string, id ID) string { return gate + "\x00" + string(id[:]) }
@@ -140,9 +164,13 @@ func (t *Table) read(ctx context.Context, gate string, id ID) (*Session, error) 
 	} else if err != nil {
 		return nil, fmt.Errorf("session: read: %w", err)
 	}
+	return t.decode(gate, id, rec)
+}
+
+func (t *Table) decode(gate string, id ID, rec store.Record) (*Session, error) {
 	plain, err := t.records.Open(bind(gate, id), rec.Value)
 	if err != nil {
-		return nil, ErrGone // sealed for another gate, or by a secret that has left the ring
+		return nil, ErrGone // buried, sealed for another gate, or by a secret that has left the ring
 	}
 	s := &Session{ID: id, Version: rec.Version}
 	if err := json.Unmarshal(plain, &s.Record); err != nil {
@@ -157,7 +185,9 @@ func (t *Table) write(ctx context.Context, g *Gate, id ID, rec Record, ifVersion
 	if err != nil {
 		return nil, fmt.Errorf("session: encode: %w", err)
 	}
-	put := store.PutOp(id.key(), t.records.Seal(bind(g.ID, id), plain), ifVersion, store.Options{TTL: ttl, Volatile: rec.Level == Anonymous || rec.Light})
+	// The mark of a session that browsers carry must not be lost: they still have it.
+	volatile := rec.Level == Anonymous || rec.Light && !rec.Loose
+	put := store.PutOp(id.key(), t.records.Seal(bind(g.ID, id), plain), ifVersion, store.Options{TTL: ttl, Volatile: volatile})
 	if len(with) == 0 {
 		put.Do(ctx, t.store)
 	} else {
@@ -177,6 +207,9 @@ func (t *Table) ttl(ctx context.Context, g *Gate, rec Record) (time.Duration, er
 	case Anonymous:
 		return AnonymousTTL, nil
 	case busy, done:
+		if rec.Loose {
+			return markTTL, nil
+		}
 		return AttemptTTL, nil
 	case Pending, Verified:
 		left, err := t.left(ctx, rec)
@@ -217,13 +250,45 @@ func (t *Table) Create(ctx context.Context, g *Gate, rec Record, with ...*store.
 	return s, nil
 }
 
+// updateTime bounds an Update, the wait for other writers included.
+const updateTime = 10 * time.Second
+
 // Update replaces the record of s by change(record). When another request was
 // faster, change is applied to what that one wrote, as long as the level is
 // still the same; otherwise the session is ErrGone or ErrTaken. An error of
 // change ends the update and is returned as it is. with are other calls that go to
-// the store with the first write, as in Create.
+// the store with the first write, as in Create; a carried session has no such
+// write, and takes none. It is ErrTooLarge when a carried session no longer fits.
 func (t *Table) Update(ctx context.Context, g *Gate, s *Session, change func(Record) (Record, error), with ...*store.Op) (*Session, error) {
-	for range 16 {
+	ctx, cancel := context.WithTimeout(ctx, updateTime)
+	defer cancel()
+	// A page's requests come together, and many applications change their cookie
+	// with every answer: here they write one after the other, and only other nodes
+	// are in each other's way (attack K26).
+	leave, err := t.line(ctx, s.ID)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	if s.carried {
+		return t.updateCarried(ctx, g, s, change, false)
+	}
+	return t.replace(ctx, g, s, change, with...)
+}
+
+// replace is Update for a session that the store keeps. Its line is held.
+func (t *Table) replace(ctx context.Context, g *Gate, s *Session, change func(Record) (Record, error), with ...*store.Op) (*Session, error) {
+	if known, _ := t.cache.last(s.ID); known != nil && !known.carried && known.Version > s.Version && known.Level == s.Level {
+		s = known // what the one before us in the line has written
+	}
+	if s.cut {
+		whole, err := t.again(ctx, g, s)
+		if err != nil {
+			return nil, err
+		}
+		s = whole
+	}
+	for wait := time.Millisecond; ; wait = min(2*wait, 64*time.Millisecond) {
 		rec, err := change(s.Record)
 		if err != nil {
 			return nil, err
@@ -240,30 +305,64 @@ func (t *Table) Update(ctx context.Context, g *Gate, s *Session, change func(Rec
 		if !errors.Is(err, store.ErrConflict) {
 			return nil, fmt.Errorf("session: write: %w", err)
 		}
-		fresh, err := t.read(ctx, g.ID, s.ID)
-		switch {
-		case err != nil:
+		if s, err = t.again(ctx, g, s); err != nil {
 			return nil, err
-		case fresh.Level == busy || fresh.Level == done:
-			return nil, ErrTaken
-		case fresh.Level != s.Level:
-			return nil, ErrGone
 		}
-		s = fresh
+		// Another node writes as well: whoever waits longer this time has the store
+		// for himself.
+		select {
+		case <-ctx.Done():
+			return nil, fmt.Errorf("session: too many writers at once: %w", ctx.Err())
+		case <-time.After(rand.N(wait)): //nolint:gosec // nobody gains by guessing it
+		}
 	}
-	return nil, errors.New("session: too many writers at once")
+}
+
+// again reads a session anew and says whether it is still what it was.
+func (t *Table) again(ctx context.Context, g *Gate, s *Session) (*Session, error) {
+	fresh, err := t.read(ctx, g.ID, s.ID)
+	switch {
+	case err != nil:
+		return nil, err
+	case fresh.Level == busy || fresh.Level == done:
+		return nil, ErrTaken
+	case fresh.Level != s.Level:
+		return nil, ErrGone
+	}
+	return fresh, nil
+}
+
+// Whole is a session with everything that the store keeps of it: copies are
+// without a long withheld answer.
+func (t *Table) Whole(ctx context.Context, g *Gate, s *Session) (*Session, error) {
+	if !s.cut {
+		return s, nil
+	}
+	return t.again(ctx, g, s)
+}
+
+// taken is the record of a session that an attempt has taken out.
+func taken(attempt []byte, light, loose bool) Record {
+	rec := Record{Level: busy, Attempt: attempt, Light: light, Loose: loose}
+	if loose {
+		rec.SeenAt = time.Now()
+	}
+	return rec
 }
 
 // Take takes a session out for a login attempt: from here on it opens nothing,
 // and a crash loses it. One of several takers wins; the others get ErrTaken.
 func (t *Table) Take(ctx context.Context, g *Gate, s *Session, attempt []byte) (*Session, error) {
-	taken, err := t.Update(ctx, g, s, func(Record) (Record, error) {
-		return Record{Level: busy, Attempt: attempt, Light: s.Level == Anonymous}, nil
+	if s.carried {
+		return t.takeCarried(ctx, g, s, attempt)
+	}
+	out, err := t.Update(ctx, g, s, func(r Record) (Record, error) {
+		return taken(attempt, s.Level == Anonymous, r.Loose), nil
 	})
 	if err == nil {
 		t.live.end(s.ID)
 	}
-	return taken, err
+	return out, err
 }
 
 // TakeNew marks a login attempt of a client without a session. Its place is
@@ -292,11 +391,15 @@ func (t *Table) attemptID(g *Gate, attempt []byte) (id ID) {
 // Finish leaves the outcome of an attempt for the same request sent twice. The
 // session stays out.
 func (t *Table) Finish(ctx context.Context, g *Gate, taken *Session, outcome []byte) error {
+	rec := Record{Level: done, Attempt: taken.Attempt, Outcome: outcome, Light: taken.Light, Loose: taken.Loose, SeenAt: taken.SeenAt}
 	ttl := AttemptTTL
-	if taken.ID == t.attemptID(g, taken.Attempt) {
+	switch {
+	case taken.ID == t.attemptID(g, taken.Attempt):
 		ttl = againTTL
+	case taken.Loose:
+		ttl = markTTL
 	}
-	_, err := t.write(ctx, g, taken.ID, Record{Level: done, Attempt: taken.Attempt, Outcome: outcome, Light: taken.Light}, taken.Version, ttl)
+	_, err := t.write(ctx, g, taken.ID, rec, taken.Version, ttl)
 	if err != nil {
 		return fmt.Errorf("session: finish attempt: %w", err)
 	}
@@ -362,7 +465,12 @@ func (t *Table) Collect(ctx context.Context, g *Gate, s *Session) ([]byte, error
 func (t *Table) End(ctx context.Context, s *Session) error {
 	t.cache.drop(s.ID)
 	t.live.end(s.ID)
-	err := t.store.Delete(ctx, s.ID.key())
+	var err error
+	if s.carried || s.Loose {
+		err = t.bury(ctx, s.ID)
+	} else {
+		err = t.store.Delete(ctx, s.ID.key())
+	}
 	t.cache.drop(s.ID)
 	if err != nil {
 		return fmt.Errorf("session: end: %w", err)
@@ -377,6 +485,10 @@ func (t *Table) Reload(ctx context.Context, g *Gate, s *Session) (*Session, erro
 
 // SetHandle gives the browser the handle of s, in place of any other.
 func (t *Table) SetHandle(w http.Header, g *Gate, s *Session, secure bool) {
+	if s.carried {
+		g.Cookie.set(w, t.sealCarried(g.ID, s), secure, 0)
+		return
+	}
 	g.Cookie.set(w, t.sealHandle(g.ID, handle{s.ID, s.Version}), secure, 0)
 }
 

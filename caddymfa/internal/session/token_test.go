@@ -21,17 +21,17 @@ func TestTokensStandForOneSessionOnly(t *testing.T) {
 	if err := tb.Note(ctx, g, s, Access, "client", token, 0); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := tb.Noted(ctx, g, Access, "client", token); err != nil || got.ID != s.ID {
+	if got, err := tb.Noted(ctx, g, Access, "client", token, nil); err != nil || got.ID != s.ID {
 		t.Fatalf("%v, %v", got, err)
 	}
 	// F8: another kind, client, gate or value is nobody's.
 	other := &Gate{ID: "app\x00other", Cookie: g.Cookie, Idle: g.Idle, Lifetime: g.Lifetime}
 	for name, find := range map[string]func() (*Session, error){
-		"kind":   func() (*Session, error) { return tb.Noted(ctx, g, Refresh, "client", token) },
-		"client": func() (*Session, error) { return tb.Noted(ctx, g, Access, "", token) },
-		"gate":   func() (*Session, error) { return tb.Noted(ctx, other, Access, "client", token) },
-		"cut":    func() (*Session, error) { return tb.Noted(ctx, g, Access, "client", token[:35]) },
-		"empty":  func() (*Session, error) { return tb.Noted(ctx, g, Access, "client", "") },
+		"kind":   func() (*Session, error) { return tb.Noted(ctx, g, Refresh, "client", token, nil) },
+		"client": func() (*Session, error) { return tb.Noted(ctx, g, Access, "", token, nil) },
+		"gate":   func() (*Session, error) { return tb.Noted(ctx, other, Access, "client", token, nil) },
+		"cut":    func() (*Session, error) { return tb.Noted(ctx, g, Access, "client", token[:35], nil) },
+		"empty":  func() (*Session, error) { return tb.Noted(ctx, g, Access, "client", "", nil) },
 	} {
 		if got, err := find(); !errors.Is(err, ErrGone) || got != nil {
 			t.Errorf("another %s: %v, %v", name, got, err)
@@ -40,7 +40,7 @@ func TestTokensStandForOneSessionOnly(t *testing.T) {
 	if err := tb.End(ctx, s); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := tb.Noted(ctx, g, Access, "client", token); !errors.Is(err, ErrGone) {
+	if _, err := tb.Noted(ctx, g, Access, "client", token, nil); !errors.Is(err, ErrGone) {
 		t.Errorf("of an ended session: %v", err)
 	}
 }
@@ -67,7 +67,7 @@ func TestASecondFactorTokenFindsPendingSessionsOnly(t *testing.T) {
 		if err := tb.Note(ctx, g, c.s, c.kind, "", token, 0); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := tb.Noted(ctx, g, c.kind, "", token); (err == nil) != c.ok {
+		if _, err := tb.Noted(ctx, g, c.kind, "", token, nil); (err == nil) != c.ok {
 			t.Errorf("%s of a %s session: %v", c.kind, c.s.Level, err)
 		}
 	}
@@ -97,7 +97,7 @@ func TestATokenIsTakenBackOnce(t *testing.T) {
 	if won.Load() != 1 {
 		t.Errorf("%d have won", won.Load())
 	}
-	if _, err := tb.Noted(t.Context(), g, StepUp, "", "x"); !errors.Is(err, ErrGone) {
+	if _, err := tb.Noted(t.Context(), g, StepUp, "", "x", nil); !errors.Is(err, ErrGone) {
 		t.Errorf("afterwards: %v", err)
 	}
 }
@@ -113,11 +113,11 @@ func TestATokenLivesAsLongAsItWasTold(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(59 * time.Second)
-		if _, err := tb.Noted(t.Context(), g, StepUp, "", "x"); err != nil {
+		if _, err := tb.Noted(t.Context(), g, StepUp, "", "x", nil); err != nil {
 			t.Error(err)
 		}
 		time.Sleep(2 * time.Second)
-		if _, err := tb.Noted(t.Context(), g, StepUp, "", "x"); !errors.Is(err, ErrGone) {
+		if _, err := tb.Noted(t.Context(), g, StepUp, "", "x", nil); !errors.Is(err, ErrGone) {
 			t.Errorf("after its time: %v", err)
 		}
 		tb.Close()
