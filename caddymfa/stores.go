@@ -1,12 +1,15 @@
 package caddymfa
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"net/url"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -85,6 +88,19 @@ func (l *lazyStore) start(ctx context.Context, log *zap.Logger) error {
 		log.Error("the store does not answer; until it does, everything but public pages is refused", zap.Error(err))
 	}
 	return nil
+}
+
+// empty reports whether the store holds no record; false where it cannot say.
+func (l *lazyStore) empty(ctx context.Context) (bool, error) {
+	st, err := l.get()
+	if err != nil {
+		return false, err
+	}
+	e, ok := st.(empty)
+	if !ok {
+		return false, nil
+	}
+	return e.Empty(ctx)
 }
 
 // Destruct implements [caddy.Destructor].
@@ -294,6 +310,21 @@ func (s *RedisStore) Provision(caddy.Context) error {
 func (s *RedisStore) Key() string {
 	h := sha256.Sum256([]byte(strings.Join(s.config.URLs, " ") + fmt.Sprintf("%+v", s.config)))
 	return "redis " + hex.EncodeToString(h[:])
+}
+
+// Place is where the store is, whoever asks and however.
+func (s *RedisStore) Place() string {
+	var at []string
+	for _, raw := range s.config.URLs {
+		if u, err := url.Parse(raw); err == nil {
+			u.User = nil
+			u.Scheme = strings.Replace(u.Scheme, "rediss", "redis", 1)
+			raw = u.String()
+		}
+		at = append(at, raw)
+	}
+	slices.Sort(at)
+	return fmt.Sprintf("redis %s db %d prefix %q master %q", strings.Join(at, " "), s.config.DB, cmp.Or(s.config.KeyPrefix, redis.DefaultKeyPrefix), s.config.SentinelMaster)
 }
 
 // Dir implements [StoreOpener]: nodes share the store, so they must share a

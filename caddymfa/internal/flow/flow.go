@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/caddymfa/caddymfa/caddymfa/internal/account"
+	"github.com/caddymfa/caddymfa/caddymfa/internal/birth"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/challenge"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/event"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/jar"
@@ -32,8 +33,10 @@ import (
 
 // Flow is what all gates share. It is safe for concurrent use.
 type Flow struct {
-	Sessions  *session.Table
-	Store     store.Store
+	Sessions *session.Table
+	Store    store.Store
+	// Birth knows whether the store is the one that it was; nil: nobody asks.
+	Birth     *birth.Watch
 	Accounts  *account.Book
 	Limits    *limit.Counter
 	Directory Directory // nil when none is configured

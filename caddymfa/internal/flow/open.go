@@ -40,6 +40,7 @@ type ahead struct {
 	done     chan struct{}
 	account  account.Account
 	standing account.Standing
+	shut     bool // nobody enrols by the password alone
 	err      error
 }
 
@@ -54,19 +55,30 @@ func (f *Flow) lookAhead(ctx context.Context, g *Gate, user string) *ahead {
 	a := &ahead{user: user, done: make(chan struct{})}
 	go func() {
 		defer close(a.done)
-		a.account, a.standing, a.err = f.Accounts.Look(ctx, g.App, user)
+		f.lookInto(ctx, g, a)
 	}()
 	return a
 }
 
+// lookInto looks for the account of a user, and whether the store can be believed
+// where it has none.
+func (f *Flow) lookInto(ctx context.Context, g *Gate, a *ahead) {
+	with, shut := f.beside()
+	if a.account, a.standing, a.err = f.Accounts.Look(ctx, g.App, a.user, with...); a.err == nil {
+		a.shut, a.err = shut(ctx)
+	}
+}
+
 // look is the user's account, from what was looked up ahead if it is of that user.
-func (f *Flow) look(ctx context.Context, g *Gate, user string, early *ahead) (account.Account, account.Standing, error) {
+func (f *Flow) look(ctx context.Context, g *Gate, user string, early *ahead) (*ahead, error) {
 	if early != nil && early.user == user {
 		if <-early.done; early.err == nil {
-			return early.account, early.standing, nil
+			return early, nil
 		}
 	}
-	return f.Accounts.Look(ctx, g.App, user)
+	a := &ahead{user: user}
+	f.lookInto(ctx, g, a)
+	return a, a.err
 }
 
 // number finds where codes for a user go: the directory, then what the user
@@ -128,8 +140,13 @@ func (f *Flow) trusted(ctx context.Context, g *Gate, c *Call, a *accepted, acc a
 	if token == "" {
 		return "", false, nil
 	}
+	gen, err := f.gen(ctx)
+	if err != nil {
+		return "", false, err
+	}
 	var found account.Recognition
 	_, err = f.Accounts.Change(ctx, g.App, a.user, acc.Epoch, func(acc *account.Account) error {
+		acc.Keep(gen)
 		next, found = acc.Recognise(token, agent(c.R), a.password, now)
 		return nil
 	})
@@ -149,7 +166,8 @@ func (f *Flow) trust(ctx context.Context, g *Gate, c *Call, s *session.Session, 
 		return "", nil
 	}
 	_, err = f.Accounts.Change(ctx, g.App, s.User, s.Epoch, func(a *account.Account) error {
-		token = a.Trust(agent(c.R), password, now, now.Add(g.TrustedDevice))
+		a.Keep(s.Gen)
+		token = a.Trust(agent(c.R), password, s.Gen, now, now.Add(g.TrustedDevice))
 		return nil
 	})
 	if err != nil {

@@ -133,7 +133,11 @@ func (f *Flow) Show(ctx context.Context, o Operator) (User, error) {
 	if err != nil {
 		return User{}, err
 	}
-	invited, err := f.Accounts.Invited(ctx, o.App, intake.FoldUser(user))
+	gen, err := f.gen(ctx)
+	if err != nil {
+		return User{}, err
+	}
+	invited, err := f.Accounts.Invited(ctx, o.App, intake.FoldUser(user), gen)
 	if err != nil {
 		return User{}, err
 	}
@@ -253,8 +257,12 @@ func (f *Flow) HelpDeskCode(ctx context.Context, o Operator) (code string, until
 	if err != nil {
 		return "", until, err
 	}
+	gen, err := f.gen(ctx)
+	if err != nil {
+		return "", until, err
+	}
 	if err := f.changeNow(ctx, o.App, user, func(a *account.Account) error {
-		code = a.MakeHelpDesk(o.by(), now)
+		code = a.MakeHelpDesk(o.by(), gen, now)
 		return nil
 	}); err != nil {
 		return "", until, err
@@ -282,7 +290,11 @@ func (f *Flow) Invite(ctx context.Context, o Operator) (code string, until time.
 	if err != nil {
 		return "", until, err
 	}
-	if code, until, err = f.Accounts.Invite(ctx, o.App, intake.FoldUser(user), now); err != nil {
+	gen, err := f.gen(ctx)
+	if err != nil {
+		return "", until, err
+	}
+	if code, until, err = f.Accounts.Invite(ctx, o.App, intake.FoldUser(user), gen, now); err != nil {
 		return "", until, err
 	}
 	f.operated(ctx, o, user, "invitation")

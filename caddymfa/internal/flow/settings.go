@@ -74,7 +74,7 @@ func (f *Flow) factor(ctx context.Context, g *Gate, s *session.Session) (Setting
 		out.Codes = len(a.Codes.Hashes)
 	}
 	for _, d := range a.Devices {
-		if now.Before(d.Until) {
+		if now.Before(d.Until) && d.Gen == s.Gen {
 			out.Devices = append(out.Devices, d)
 		}
 	}
@@ -170,6 +170,11 @@ func (f *Flow) ChangeNumber(ctx context.Context, g *Gate, c *Call, input string)
 	case set.Number != "" && !set.Fresh:
 		return refuse(event.ProofNeeded)
 	}
+	if shut, err := f.shut(ctx); err != nil {
+		return nil, Sending{}, err
+	} else if shut && set.Number == "" {
+		return refuse(event.EnrolmentShut)
+	}
 	n, reason := f.parse(input)
 	switch {
 	case reason != event.OK:
@@ -193,20 +198,30 @@ func (f *Flow) ProveNumber(ctx context.Context, g *Gate, c *Call, typed string) 
 	if v, err = f.settle(ctx, g, c, st, now); v.Reason != event.OK || err != nil {
 		return v, err
 	}
+	shut, err := f.shut(ctx)
+	if err != nil {
+		return Verification{}, err
+	}
 	old := ""
 	a, err := f.Accounts.Change(ctx, g.App, c.Session.User, c.Session.Epoch, func(a *account.Account) error {
-		old = a.Number
+		if old = a.Number; old == "" && shut {
+			return errShut
+		}
 		a.SetNumber(st.Number, st.Lang, "", now)
 		return nil
 	})
 	if errors.Is(err, account.ErrReset) {
 		return f.end(ctx, g, v.Session, Verification{Reason: event.AlreadyUsed, Ended: true})
+	} else if errors.Is(err, errShut) {
+		return f.refused(ctx, g, v.Session, Verification{Reason: event.EnrolmentShut, Session: v.Session}), nil
 	} else if err != nil {
 		return Verification{}, err
 	}
 	v.Session, err = f.changed(ctx, g, c, v.Session, a.Epoch, event.OK, old, st.Number, st.Lang)
 	return v, err
 }
+
+var errShut = errors.New("enrolment is shut")
 
 // changed is what follows another number, or none: this session goes on in the
 // new epoch, the others end, and both numbers are told.
@@ -336,6 +351,7 @@ func (f *Flow) Recover(ctx context.Context, g *Gate, c *Call, typed string) (Ver
 	var what account.Spent
 	var by string
 	a, err := f.Accounts.Change(ctx, g.App, s.User, s.Epoch, func(a *account.Account) error {
+		a.Keep(s.Gen)
 		if what, by = a.Spend(code, now); what == account.NoCode {
 			return errNotNow
 		}

@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/caddymfa/caddymfa/caddymfa/internal/account"
+	"github.com/caddymfa/caddymfa/caddymfa/internal/birth"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/challenge"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/event"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/flow"
@@ -219,6 +220,12 @@ type world struct {
 	phones *inbox
 	gates  []*gate.Gate
 	events *log
+	// births are the nodes' watches over what lies below store; born says what their
+	// machines remember, nil for nothing.
+	births []*birth.Watch
+	born   func(node int) birth.Options
+	ring   *keyring.Ring
+	cfg    []config
 	// observe: the gates only look.
 	observe bool
 }
@@ -492,6 +499,7 @@ func newWorld(t *testing.T, s backend, nodes int, application http.Handler, cfg 
 	if err != nil {
 		t.Fatal(err)
 	}
+	w.ring, w.cfg = ring, cfg
 	for range nodes {
 		w.node(ring, cfg)
 	}
@@ -502,6 +510,13 @@ func newWorld(t *testing.T, s backend, nodes int, application http.Handler, cfg 
 func (w *world) node(ring *keyring.Ring, cfg []config) {
 	t := w.t
 	t.Helper()
+	remembers := birth.Options{}
+	if w.born != nil {
+		remembers = w.born(len(w.nodes))
+	}
+	watch := birth.New(w.store.Store, ring, remembers)
+	watch.Listen(birth.Listener{Event: w.events.add})
+	w.births = append(w.births, watch)
 	texts, err := sms.NewTemplates(nil)
 	if err != nil {
 		t.Fatal(err)
@@ -515,9 +530,10 @@ func (w *world) node(ring *keyring.Ring, cfg []config) {
 		t.Fatal(err)
 	}
 	table := session.NewTable(w.store, ring)
+	table.Within(watch.Generation)
 	t.Cleanup(table.Close)
 	f := &flow.Flow{
-		Sessions: table, Store: w.store, Accounts: account.New(w.store, ring, account.Rules{}),
+		Sessions: table, Store: w.store, Birth: watch, Accounts: account.New(w.store, ring, account.Rules{}),
 		Limits: limit.New(w.store, ring, limit.Limits{IPSends: limit.Rate{N: 1000, Window: time.Hour}}), Directory: directory(numbers), SMS: w.phones, Texts: texts,
 		Phones: phone.Policy{Countries: []string{"GB"}}, Codes: codes, Events: w.events.add,
 	}

@@ -50,8 +50,11 @@ func (id ID) key() string {
 // Record is what is stored of a session, sealed. A Record that was loaded is
 // shared between requests: it is never changed, only replaced.
 type Record struct {
-	Level Level   `json:"l"`
-	Jar   jar.Jar `json:"j,omitzero"`
+	Level Level `json:"l"`
+	// Gen is the store's generation at the time, see Table.Within: a session of
+	// another one is over.
+	Gen uint64  `json:"g,omitempty"`
+	Jar jar.Jar `json:"j,omitzero"`
 	// User is the name the application knows the user by (pending, verified).
 	User string `json:"u,omitempty"`
 	// Tried is a keyed hash of the name of the last failed attempt (anonymous).

@@ -68,6 +68,7 @@ type Table struct {
 	ids, tokens      *keyring.Key
 	cache            *cache
 	live             *live
+	generation       func(context.Context) (uint64, error) // nil: there is one only
 }
 
 // NewTable opens a table over a store. Close it to stop its watcher.
@@ -78,6 +79,23 @@ func NewTable(s store.Store, ring *keyring.Ring) *Table {
 	}
 	t.live = newLive(t.alive)
 	return t
+}
+
+// Within binds sessions to the generation of the store: those that a copy of the
+// store brings back are over. Call it before the table is used. generation is
+// asked for every session, and must cost nothing.
+func (t *Table) Within(generation func(context.Context) (uint64, error)) { t.generation = generation }
+
+// gen is the store's generation.
+func (t *Table) gen(ctx context.Context) (uint64, error) {
+	if t.generation == nil {
+		return 0, nil
+	}
+	gen, err := t.generation(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("session: %w", err)
+	}
+	return gen, nil
 }
 
 // Close stops the watcher of open streams; they stay open.
@@ -109,6 +127,10 @@ func (t *Table) find(ctx context.Context, g *Gate, h handle) (*Session, State, e
 			return nil, NoHandle, err
 		}
 		t.cache.put(s)
+	} else if gen, err := t.gen(ctx); err != nil {
+		return nil, NoHandle, err
+	} else if s.Gen != gen {
+		return nil, Unknown, nil
 	}
 	switch s.Level {
 	case Anonymous, Pending:
@@ -148,11 +170,23 @@ func (t *Table) read(ctx context.Context, gate string, id ID) (*Session, error) 
 	if err := json.Unmarshal(plain, &s.Record); err != nil {
 		return nil, ErrGone
 	}
+	if gen, err := t.gen(ctx); err != nil {
+		return nil, err
+	} else if s.Gen != gen {
+		return nil, ErrGone // a copy of the store has brought it back
+	}
 	return s, nil
 }
 
 // write puts a record into the store, with other calls in the same round trip.
 func (t *Table) write(ctx context.Context, g *Gate, id ID, rec Record, ifVersion uint64, ttl time.Duration, with ...*store.Op) (*Session, error) {
+	if rec.Gen == 0 {
+		gen, err := t.gen(ctx)
+		if err != nil {
+			return nil, err
+		}
+		rec.Gen = gen
+	}
 	plain, err := json.Marshal(rec)
 	if err != nil {
 		return nil, fmt.Errorf("session: encode: %w", err)
