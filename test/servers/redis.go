@@ -150,6 +150,24 @@ func (s *Server) Restart() {
 	s.await("start", func() bool { return s.ping() == nil })
 }
 
+// Flush is an operator's mistake: FLUSHALL while the server runs.
+func (s *Server) Flush() {
+	s.tb.Helper()
+	if err := s.as("admin", "FLUSHALL", "+OK"); err != nil {
+		s.tb.Fatalf("redis: FLUSHALL: %v", err)
+	}
+}
+
+// Empty starts the server again without what it had: a container without its volume.
+func (s *Server) Empty() {
+	s.tb.Helper()
+	s.Kill()
+	if err := os.RemoveAll(filepath.Join(s.Dir, "standalone", "appendonlydir")); err != nil {
+		s.tb.Fatal(err)
+	}
+	s.Restart()
+}
+
 func (s *Server) await(what string, ok func() bool) {
 	s.tb.Helper()
 	for start := time.Now(); !ok(); time.Sleep(5 * time.Millisecond) {
@@ -160,7 +178,10 @@ func (s *Server) await(what string, ok func() bool) {
 }
 
 // ping asks the server whether it serves its user.
-func (s *Server) ping() error {
+func (s *Server) ping() error { return s.as("caddymfa", "GET mfa:ping", "$-1") }
+
+// as asks the server one thing as one of its users.
+func (s *Server) as(user, command, want string) error {
 	u, err := url.Parse(s.URL)
 	if err != nil {
 		return err
@@ -172,11 +193,11 @@ func (s *Server) ping() error {
 	defer func() { _ = c.Close() }()
 	_ = c.SetDeadline(time.Now().Add(time.Second))
 	password, _ := u.User.Password()
-	if _, err := fmt.Fprintf(c, "AUTH %s %s\r\nGET mfa:ping\r\n", u.User.Username(), password); err != nil {
+	if _, err := fmt.Fprintf(c, "AUTH %s %s\r\n%s\r\n", user, password, command); err != nil {
 		return err
 	}
 	answers := bufio.NewReader(c)
-	for _, want := range []string{"+OK", "$-1"} {
+	for _, want := range []string{"+OK", want} {
 		if line, err := answers.ReadString('\n'); err != nil {
 			return err
 		} else if strings.TrimSpace(line) != want {

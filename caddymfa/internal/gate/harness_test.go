@@ -494,7 +494,13 @@ func each(t *testing.T, f func(t *testing.T, w *world), cfg ...config) {
 
 func newWorld(t *testing.T, s backend, nodes int, application http.Handler, cfg ...config) *world {
 	t.Helper()
-	w := &world{t: t, http2: s.http2, store: &faulty{Store: s.Store}, app: &app{Handler: application}, phones: &inbox{}, events: &log{}}
+	return newWorldOf(t, s, nil, nodes, application, cfg...)
+}
+
+// newWorldOf is a world whose machines remember something of their store.
+func newWorldOf(t *testing.T, s backend, born func(int) birth.Options, nodes int, application http.Handler, cfg ...config) *world {
+	t.Helper()
+	w := &world{born: born, t: t, http2: s.http2, store: &faulty{Store: s.Store}, app: &app{Handler: application}, phones: &inbox{}, events: &log{}}
 	ring, err := keyring.New([]byte("a secret of the tests with at least 32 bytes"))
 	if err != nil {
 		t.Fatal(err)
