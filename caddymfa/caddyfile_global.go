@@ -317,10 +317,13 @@ func (s *RedisStore) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if err != nil {
 		return err
 	}
+	if acks != "" { // 0 is another word than none
+		s.ReplicasAck = new(int)
+	}
 	for _, n := range []struct {
 		name, value string
 		to          *int
-	}{{"db", db, &s.DB}, {"replicas_ack", acks, &s.ReplicasAck}} {
+	}{{"db", db, &s.DB}, {"replicas_ack", acks, s.ReplicasAck}} {
 		if n.value == "" {
 			continue
 		}

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -255,8 +256,10 @@ type RedisStore struct {
 	TLSKey  string `json:"tls_key,omitempty"`
 	// SentinelMaster is the name of the master that sentinels watch.
 	SentinelMaster string `json:"sentinel_master,omitempty"`
-	// ReplicasAck is how many replicas must have a write before it counts.
-	ReplicasAck int `json:"replicas_ack,omitempty"`
+	// ReplicasAck is how many replicas must have a write before it counts. Default:
+	// all that are there and not late, at most 3. With fewer, a failover while a
+	// replica is late makes used codes valid again; 0 waits for none.
+	ReplicasAck *int `json:"replicas_ack,omitempty"`
 
 	config redis.Config
 }
@@ -308,7 +311,12 @@ func (s *RedisStore) Provision(caddy.Context) error {
 
 // Key implements [StoreOpener].
 func (s *RedisStore) Key() string {
-	h := sha256.Sum256([]byte(strings.Join(s.config.URLs, " ") + fmt.Sprintf("%+v", s.config)))
+	c, acks := s.config, "" // a pointer says nothing
+	if c.ReplicasAck != nil {
+		acks = strconv.Itoa(*c.ReplicasAck)
+		c.ReplicasAck = nil
+	}
+	h := sha256.Sum256([]byte(strings.Join(c.URLs, " ") + fmt.Sprintf("%+v", c) + acks))
 	return "redis " + hex.EncodeToString(h[:])
 }
 

@@ -69,6 +69,8 @@ type State struct {
 	ID string `json:"i"`
 	// For is what a right code does.
 	For Purpose `json:"o,omitempty"`
+	// Aim is the one change that a Confirm is for.
+	Aim string `json:"a,omitempty"`
 	// Template names the text, "" for the default.
 	Template string `json:"m,omitempty"`
 	// Number is where codes go, E.164; empty while the user has not named one.

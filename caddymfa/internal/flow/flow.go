@@ -141,6 +141,8 @@ type Call struct {
 	// Template names the text of the codes that this request asks for, "" for the
 	// default. The caller has asked HasTemplate.
 	Template string
+	// Aim is what a recovery code in a verified session is to prove the second factor for.
+	Aim Aim
 	// Trust: the person wants this browser to need no code for a while.
 	Trust bool
 }

@@ -329,6 +329,7 @@ func (f *Flow) NewCodes(ctx context.Context, o Operator, renew bool) ([]string, 
 	codes, reason, err := f.makeCodes(ctx, o.App, user, a.Epoch, renew)
 	if reason == event.OK {
 		f.operated(ctx, o, user, "recovery codes")
+		f.tell(ctx, &Gate{App: o.App}, user, cmp.Or(a.Directory, a.Number), "", a.Lang, sms.NewCodes)
 	}
 	return codes, reason, err
 }

@@ -163,7 +163,7 @@ func overtaken(err error) (Outcome, error) {
 // letIn opens a verified session without a second factor, where the policy says so.
 func (f *Flow) letIn(ctx context.Context, g *Gate, c *Call, a accepted, epoch int, now time.Time, why event.Reason) (Outcome, error) {
 	s, err := f.open(ctx, g, c, session.Record{
-		Level: session.Verified, Jar: a.jar, User: a.user, Epoch: epoch, Basic: a.basic, Weak: true,
+		Level: session.Verified, Jar: a.jar, User: a.user, Epoch: epoch, Basic: a.basic,
 		VerifiedAt: now, SeenAt: time.Now(), ExpiresAt: now.Add(g.Lifetime),
 	})
 	if errors.Is(err, session.ErrGone) {

@@ -279,6 +279,20 @@ func (p *inbox) lastTo(t *testing.T, number string) string {
 	return ""
 }
 
+// latest is the code of the last text to anybody.
+func (p *inbox) latest(t *testing.T) string {
+	t.Helper()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, v := range slices.Backward(p.texts) {
+		if m := codeText.FindStringSubmatch(v.Text); m != nil {
+			return m[1]
+		}
+	}
+	t.Fatal("no text")
+	return ""
+}
+
 // told reports whether a number got a text with these words.
 func (p *inbox) told(number, words string) bool {
 	p.mu.Lock()

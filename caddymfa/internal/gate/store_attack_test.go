@@ -364,6 +364,26 @@ func TestAttack_K33_AnOlderCopyRevivesNothing(t *testing.T) {
 	w.opens(0, "bob")
 }
 
+// A copy that was made while it ran, and put back after an orderly stop.
+func TestAttack_K33_ACopyOfARunningStoreIsOlder(t *testing.T) {
+	e := &embedded{t: t, app: newLegacy(), path: filepath.Join(t.TempDir(), "mfa.db")}
+	w := e.open()
+	c := w.enrol("alice")
+	old, err := os.ReadFile(e.path)
+	must(t, err)
+	ended := c.copy()
+	c.send("logout")
+	ended.out()
+	e.stop(w)
+	must(t, os.WriteFile(e.path, old, 0o600))
+	w = e.open()
+	ended.w = w
+	ended.out()
+	if w.events.count(event.StoreLost, event.StoreRestored) != 1 {
+		t.Errorf("events: %s", w.events)
+	}
+}
+
 // Who needs no second factor may have one; not by the password alone, though, when
 // the store cannot say that he has none.
 func TestAttack_K33_NobodyNamesANumberInTheSettings(t *testing.T) {

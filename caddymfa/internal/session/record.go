@@ -72,10 +72,10 @@ type Record struct {
 	SeenAt     time.Time `json:"s,omitzero"`
 	ExpiresAt  time.Time `json:"e,omitzero"`
 
-	// Weak: no second factor was asked for (verified).
-	Weak bool `json:"w,omitempty"`
-	// ConfirmedAt is when the second factor was given once more (verified).
-	ConfirmedAt time.Time `json:"f,omitzero"`
+	// ConfirmedAt is when the second factor was given once more, ConfirmedFor for
+	// which one change (verified).
+	ConfirmedAt  time.Time `json:"f,omitzero"`
+	ConfirmedFor string    `json:"p,omitempty"`
 
 	// Basic is the keyed hash of the HTTP Basic credential that the session was
 	// opened with (pending, verified).
