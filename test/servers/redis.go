@@ -207,6 +207,83 @@ func (s *Server) as(user, command, want string) error {
 	return nil
 }
 
+// Trio is a master with two replicas, and three sentinels that watch them.
+type Trio struct {
+	// URLs are of the sentinels, Master is the name by which they know the master.
+	URLs   []string
+	Master string
+
+	tb   testing.TB
+	pids map[string]int
+}
+
+// Sentinel starts a trio and ends it with the test. In a new one node0 is the master.
+func Sentinel(tb testing.TB) *Trio {
+	tb.Helper()
+	if _, err := exec.LookPath("redis-server"); err != nil { // it is the sentinels' program as well
+		Missing(tb, "redis-server (apt-get install redis-server)")
+	}
+	scripts := filepath.Join(Root(tb), "test", "redis")
+	var out []byte
+	var err error
+	for range 5 { // ports that were free may be taken meanwhile
+		cmd := exec.Command("bash", filepath.Join(scripts, "start-sentinel.sh")) //nolint:gosec // our own script
+		cmd.Env = append(os.Environ(), "REDIS_PORT="+strconv.Itoa(freePorts(tb)), "REDIS_DIR="+tb.TempDir())
+		if out, err = cmd.Output(); err == nil {
+			break
+		}
+	}
+	if err != nil {
+		tb.Fatalf("redis with sentinels did not start: %v", err)
+	}
+	t := &Trio{tb: tb, pids: map[string]int{}}
+	dir := ""
+	for line := range strings.Lines(string(out)) {
+		switch k, v, _ := strings.Cut(strings.TrimSpace(line), "="); k {
+		case "REDIS_DIR":
+			dir = v
+		case "MASTER_NAME":
+			t.Master = v
+		case "SENTINELS":
+			for addr := range strings.SplitSeq(v, ",") {
+				t.URLs = append(t.URLs, "redis://"+addr)
+			}
+		}
+	}
+	tb.Cleanup(func() {
+		for _, pid := range t.pids {
+			_ = syscall.Kill(pid, syscall.SIGCONT)
+		}
+		_ = exec.Command("bash", filepath.Join(scripts, "stop.sh"), dir).Run() //nolint:gosec // our own script
+	})
+	pids, err := os.ReadFile(filepath.Join(dir, "pids")) //nolint:gosec // the script's file
+	if err != nil {
+		tb.Fatal(err)
+	}
+	for line := range strings.Lines(string(pids)) {
+		pid, name, _ := strings.Cut(strings.TrimSpace(line), " ")
+		if t.pids[name], err = strconv.Atoi(pid); err != nil {
+			tb.Fatal(err)
+		}
+	}
+	return t
+}
+
+// Signal sends a signal to one of node0..2 and sentinel0..2.
+func (t *Trio) Signal(name string, sig syscall.Signal) {
+	t.tb.Helper()
+	pid, ok := t.pids[name]
+	if !ok {
+		t.tb.Fatalf("redis: there is no %s", name)
+	}
+	if err := syscall.Kill(pid, sig); err != nil {
+		t.tb.Fatalf("redis: %s: %v", name, err)
+	}
+	if sig == syscall.SIGKILL {
+		delete(t.pids, name)
+	}
+}
+
 // freePorts finds a port whose next one is free as well.
 func freePorts(tb testing.TB) int {
 	tb.Helper()

@@ -180,8 +180,16 @@ func TestAttack_K33_ARedisWithoutItsVolume(t *testing.T) {
 		thief.node = 2
 		thief.get("/login").login("alice", "pw-a")
 		thief.send("phone", "phoneno2fa", another).is(http.StatusOK)
+		slow := w.browser()
+		slow.node = 2
+		token := slow.get("/login").login("alice", "pw-a").token()
 		if _, err := w.births[0].Look(t.Context()); err != nil {
 			t.Fatal(err)
+		}
+		texts := w.phones.count()
+		slow.post("/mfa/phone", url.Values{"phoneno2fa": {another}, "secondfactorauthenticationtoken": {token}})
+		if slow.status == http.StatusOK || w.phones.count() != texts {
+			t.Errorf("a text after the loss was noticed: %d", slow.status)
 		}
 		thief.code(w.phones.lastTo(t, another)).out()
 		for node := range 3 {
