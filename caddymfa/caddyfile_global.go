@@ -302,7 +302,19 @@ func (s *EmbeddedStore) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return none(d)
 }
 
-// UnmarshalCaddyfile reads: redis <url>... { … }
+// UnmarshalCaddyfile reads:
+//
+//	redis <url>... {
+//		username        <ACL user>
+//		password        <password>
+//		db              <number>
+//		key_prefix      <prefix>
+//		tls_ca          <file>
+//		tls_cert        <file>
+//		tls_key         <file>
+//		sentinel_master <name>
+//		replicas_ack    <n>
+//	}
 func (s *RedisStore) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next()
 	s.URLs = d.RemainingArgs()

@@ -133,6 +133,18 @@ func TestAttack_K33_FlushallUnderRunningNodes(t *testing.T) {
 	}
 }
 
+// A node's copies of sessions end with their generation, not a second later.
+func TestAttack_K33_CopiesEndWithTheirGeneration(t *testing.T) {
+	srv, open, born := overRedis(t)
+	w := newWorldOf(t, open(), born, 1, newLegacy(), byThemselves).started()
+	c := w.enrol("alice").in("alice")
+	srv.Flush()
+	if _, err := w.births[0].Look(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	c.out()
+}
+
 // An operator's invitation is no password alone; one that a copy of the store would
 // bring back is none.
 func TestAttack_K33_WhoIsInvitedGetsIn(t *testing.T) {
