@@ -254,6 +254,7 @@ type embedded struct {
 	t    *testing.T
 	path string
 	app  *legacy
+	cfg  config
 	used bool // there is a secret beside it, which was not just made
 }
 
@@ -269,7 +270,7 @@ func (e *embedded) open() *world {
 			o.Used = s.Empty
 		}
 		return o
-	}, 1, e.app, byThemselves)
+	}, 1, e.app, e.cfg)
 }
 
 // stop ends a process as it should, kill as it should not.
@@ -297,7 +298,7 @@ func TestAttack_K33_AnEmbeddedFileThatIsGone(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			e := &embedded{t: t, app: newLegacy(), path: filepath.Join(t.TempDir(), "mfa.db"), used: true}
+			e := &embedded{t: t, app: newLegacy(), cfg: byThemselves, path: filepath.Join(t.TempDir(), "mfa.db"), used: true}
 			// A fresh one: the secret is new.
 			must(t, birth.Unborn(filepath.Join(filepath.Dir(e.path), "store.json")))
 			w := e.open()
@@ -333,7 +334,7 @@ func TestAttack_K33_AnEmbeddedFileThatIsGone(t *testing.T) {
 }
 
 func TestAttack_K33_AnOlderCopyRevivesNothing(t *testing.T) {
-	e := &embedded{t: t, app: newLegacy(), path: filepath.Join(t.TempDir(), "mfa.db")}
+	e := &embedded{t: t, app: newLegacy(), cfg: byThemselves, path: filepath.Join(t.TempDir(), "mfa.db")}
 	w := e.open()
 	alice := w.enrol("alice")
 	ended := w.browser().signIn("alice")
@@ -386,7 +387,7 @@ func TestAttack_K33_AnOlderCopyRevivesNothing(t *testing.T) {
 
 // A copy that was made while it ran, and put back after an orderly stop.
 func TestAttack_K33_ACopyOfARunningStoreIsOlder(t *testing.T) {
-	e := &embedded{t: t, app: newLegacy(), path: filepath.Join(t.TempDir(), "mfa.db")}
+	e := &embedded{t: t, app: newLegacy(), cfg: byThemselves, path: filepath.Join(t.TempDir(), "mfa.db")}
 	w := e.open()
 	c := w.enrol("alice")
 	old, err := os.ReadFile(e.path)
@@ -401,6 +402,27 @@ func TestAttack_K33_ACopyOfARunningStoreIsOlder(t *testing.T) {
 	ended.out()
 	if w.events.count(event.StoreLost, event.StoreRestored) != 1 {
 		t.Errorf("events: %s", w.events)
+	}
+}
+
+// Nor does it revive an invitation that was used.
+func TestAttack_K33_AnOlderCopyInvitesNobody(t *testing.T) {
+	e := &embedded{t: t, app: newLegacy(), cfg: byInvitation, path: filepath.Join(t.TempDir(), "mfa.db")}
+	w := e.open()
+	code, _, err := w.flow().Invite(t.Context(), operator("alice"))
+	must(t, err)
+	old, err := os.ReadFile(e.path)
+	must(t, err)
+	c := w.browser().get("/login").login("alice", "pw-a")
+	c.send("invite", "invite", code).to("/mfa")
+	c.send("phone", "phoneno2fa", numbers["alice"]).is(http.StatusOK)
+	c.code(w.phones.last(t, "alice")).in("alice")
+	e.stop(w)
+	must(t, os.WriteFile(e.path, old, 0o600))
+	w = e.open()
+	w.browser().get("/login").login("alice", "pw-a").is(http.StatusForbidden, "You need an invitation")
+	if u, err := w.flow().Show(t.Context(), operator("alice")); err != nil || !u.Invited.IsZero() {
+		t.Errorf("%+v, %v", u, err)
 	}
 }
 
