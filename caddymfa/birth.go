@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"net/http"
 	"path/filepath"
 	"strings"
@@ -144,7 +145,7 @@ func (a *AdminAPI) storeRoutes(w http.ResponseWriter, r *http.Request, verb stri
 		return err
 	}
 	switch s, err := f.Birth.Confirm(r.Context()); {
-	case err == birth.ErrOpen: //nolint:errorlint // returned as it is
+	case errors.Is(err, birth.ErrOpen):
 		return caddy.APIError{HTTPStatus: http.StatusBadRequest, Err: err}
 	case err != nil:
 		return caddy.APIError{HTTPStatus: http.StatusServiceUnavailable, Err: err}

@@ -2,6 +2,7 @@ package gate_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -68,7 +69,7 @@ func (w *world) opens(node int, user string) {
 	if _, err := w.births[0].Confirm(w.t.Context()); err != nil {
 		w.t.Fatal(err)
 	}
-	if _, err := w.births[0].Confirm(w.t.Context()); err != birth.ErrOpen { //nolint:errorlint // it is returned as it is
+	if _, err := w.births[0].Confirm(w.t.Context()); !errors.Is(err, birth.ErrOpen) {
 		w.t.Errorf("confirmed twice: %v", err)
 	}
 	c := w.browser()
