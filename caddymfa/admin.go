@@ -33,6 +33,8 @@ func init() {
 //	POST /mfa/users/invite          {app, user, by}         a code by which the user names a number within a week (enroll invite)
 //	POST /mfa/users/end-sessions    {app, user, by}         ends all sessions
 //	POST /mfa/users/alias           {app, user, alias, by}  another name of the same user
+//	GET  /mfa/store                                         whether the store is the one that it was, and enrolment open
+//	POST /mfa/store/confirm         {by}                    lets people name a first number again, after the store has lost what it held
 //
 // The users of a host of a wildcard site are those of the app "<app>@<host>". app may be left out where there is one application. Errors have Caddy's form,
 // {"error": "…"}, with status 400, 404, 405 or 503.
@@ -100,6 +102,9 @@ func (a *AdminAPI) serve(w http.ResponseWriter, r *http.Request) error {
 		}
 		return writeAdmin(w, a.apps())
 	}
+	if verb, ok := strings.CutPrefix(path, "store"); ok && (verb == "" || verb[0] == '/') {
+		return a.storeRoutes(w, r, strings.TrimPrefix(verb, "/"))
+	}
 	verb, ok := strings.CutPrefix(path, "users/")
 	act := acts[verb]
 	switch {
@@ -109,10 +114,8 @@ func (a *AdminAPI) serve(w http.ResponseWriter, r *http.Request) error {
 		return adminError(http.StatusMethodNotAllowed, "%s: use POST with a body of JSON", r.Method)
 	}
 	var op operation
-	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxOperation))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&op); err != nil || d.More() {
-		return adminError(http.StatusBadRequest, "the body is not {app, user, phone, alias, by}: %v", err)
+	if err := readOperation(w, r, &op); err != nil {
+		return err
 	}
 	if err := a.check(&op, verb); err != nil {
 		return caddy.APIError{HTTPStatus: http.StatusBadRequest, Err: err}
@@ -125,6 +128,15 @@ func (a *AdminAPI) serve(w http.ResponseWriter, r *http.Request) error {
 		return caddy.APIError{HTTPStatus: http.StatusServiceUnavailable, Err: err}
 	}
 	return writeAdmin(w, out)
+}
+
+func readOperation(w http.ResponseWriter, r *http.Request, op *operation) error {
+	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxOperation))
+	d.DisallowUnknownFields()
+	if err := d.Decode(op); err != nil || d.More() {
+		return adminError(http.StatusBadRequest, "the body is not {app, user, phone, alias, by}: %v", err)
+	}
+	return nil
 }
 
 // apps are the names of the applications; none before the configuration runs.

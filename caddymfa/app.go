@@ -28,6 +28,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddymfa/caddymfa/caddymfa/internal/account"
+	"github.com/caddymfa/caddymfa/caddymfa/internal/birth"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/challenge"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/flow"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/intake"
@@ -210,7 +211,11 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if err := a.listenForAlarms(ctx); err != nil {
 		return err
 	}
-	table, err := a.table(opener.Key(), st)
+	watch, err := a.watch(opener, st)
+	if err != nil {
+		return err
+	}
+	table, err := a.table(opener.Key(), st, watch)
 	if err != nil {
 		return err
 	}
@@ -222,7 +227,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 		return err
 	}
 	a.flow = &flow.Flow{
-		Sessions: table, Store: st, Accounts: account.New(st, a.ring, a.wrongCodes()),
+		Sessions: table, Store: st, Birth: watch, Accounts: account.New(st, a.ring, a.wrongCodes()),
 		Limits: limit.New(st, a.ring, limits), Directory: directory,
 		SMS: senders, Texts: texts, Named: named, Phones: a.phones, Codes: a.codes, Events: a.observe,
 	}
@@ -249,8 +254,11 @@ func (a *App) Start() error {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	if lazy, ok := a.flow.Store.(*lazyStore); ok {
-		return lazy.start(ctx, a.log)
+		if err := lazy.start(ctx, a.log); err != nil {
+			return err
+		}
 	}
+	a.startWatch(ctx)
 	return nil
 }
 
@@ -380,6 +388,10 @@ func keptSecret(dir string) ([]byte, error) {
 	if err := errors.Join(err, tmp.Sync(), tmp.Close()); err != nil {
 		return nil, fmt.Errorf("secret: %w", err)
 	}
+	// Now, so that a secret that "caddy validate" has made is no sign of a store.
+	if err := birth.Unborn(filepath.Join(dir, markerFile)); err != nil {
+		return nil, fmt.Errorf("secret: %w", err)
+	}
 	if err := os.Link(tmp.Name(), path); err != nil && !errors.Is(err, fs.ErrExist) {
 		return nil, fmt.Errorf("secret: %w", err)
 	}
@@ -388,16 +400,14 @@ func keptSecret(dir string) ([]byte, error) {
 
 // table shares the sessions of one store under the same secrets over reloads,
 // so that streams opened before a reload still end with their session.
-func (a *App) table(storeKey string, st store.Store) (*session.Table, error) {
+func (a *App) table(storeKey string, st store.Store, watch *birth.Watch) (*session.Table, error) {
 	if a.Cache != 0 && a.Cache < minCache {
 		return nil, fmt.Errorf("cache: %d bytes are too few, write at least 1MiB", a.Cache)
 	}
-	h := sha256.New()
-	for _, s := range a.ring.Fingerprints() {
-		h.Write([]byte(s))
-	}
-	v, err := a.hold("table "+storeKey+" "+hex.EncodeToString(h.Sum(nil)), func() (caddy.Destructor, error) {
-		return &pooledTable{session.NewTable(st, a.ring)}, nil
+	v, err := a.hold("table "+storeKey+" "+a.secretsKey(), func() (caddy.Destructor, error) {
+		t := session.NewTable(st, a.ring)
+		t.Within(watch.Generation)
+		return &pooledTable{t}, nil
 	})
 	if err != nil {
 		return nil, err
@@ -410,6 +420,15 @@ func (a *App) table(storeKey string, st store.Store) (*session.Table, error) {
 // minCache is the least that the copies of sessions may take, in bytes: with less,
 // people at once push each other's out.
 const minCache = 1 << 20
+
+// secretsKey tells sets of secrets apart.
+func (a *App) secretsKey() string {
+	h := sha256.New()
+	for _, s := range a.ring.Fingerprints() {
+		h.Write([]byte(s))
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
 
 type pooledTable struct{ *session.Table }
 

@@ -323,7 +323,19 @@ func (s *EmbeddedStore) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return none(d)
 }
 
-// UnmarshalCaddyfile reads: redis <url>... { … }
+// UnmarshalCaddyfile reads:
+//
+//	redis <url>... {
+//		username        <ACL user>
+//		password        <password>
+//		db              <number>
+//		key_prefix      <prefix>
+//		tls_ca          <file>
+//		tls_cert        <file>
+//		tls_key         <file>
+//		sentinel_master <name>
+//		replicas_ack    <n>
+//	}
 func (s *RedisStore) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next()
 	s.URLs = d.RemainingArgs()
@@ -338,10 +350,13 @@ func (s *RedisStore) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if err != nil {
 		return err
 	}
+	if acks != "" { // 0 is another word than none
+		s.ReplicasAck = new(int)
+	}
 	for _, n := range []struct {
 		name, value string
 		to          *int
-	}{{"db", db, &s.DB}, {"replicas_ack", acks, &s.ReplicasAck}} {
+	}{{"db", db, &s.DB}, {"replicas_ack", acks, s.ReplicasAck}} {
 		if n.value == "" {
 			continue
 		}

@@ -87,6 +87,8 @@ func TestErrors(t *testing.T) {
 		"unknown global word":           {global("smss console"), "without effect"},
 		"I1 unknown sender":             {global("sms pigeon"), "twilio"},
 		"I1 redis without secret":       {global("sms console\ncountries GB\nstore redis redis://127.0.0.1:1"), "secret is missing"},
+		"K34 replicas_ack that is none": {global("sms console\ncountries GB\nsecret a-secret-of-the-tests-with-32-bytes-or-more\nstore redis redis://127.0.0.1:1 {\nreplicas_ack all\n}"), `replicas_ack "all" is no number`},
+		"K34 fewer replicas than none":  {global("sms console\ncountries GB\nsecret a-secret-of-the-tests-with-32-bytes-or-more\nstore redis redis://127.0.0.1:1 {\nreplicas_ack -1\n}"), `replicas_ack "-1" is no number`},
 		"I1 short secret":               {global("sms console\ncountries GB\nsecret short"), "at least 32"},
 		"I1 missing secret file":        {global("sms console\ncountries GB\nsecret {file./no/such/file}"), "secret 1"},
 		"twilio without sender":         {global("sms twilio {\naccount_sid AC0123456789abcdef0123456789abcdef\nauth_token x1\n}\ncountries GB"), "from, or messaging_service"},

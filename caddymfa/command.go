@@ -21,7 +21,7 @@ func init() {
 }
 
 func verbs() []*cobra.Command {
-	return []*cobra.Command{presetsCommand(), explainCommand(), lintCommand(), reportCommand(), usersCommand()}
+	return []*cobra.Command{presetsCommand(), explainCommand(), lintCommand(), reportCommand(), usersCommand(), storeCommand()}
 }
 
 func presetsCommand() *cobra.Command {

@@ -44,7 +44,7 @@ func (a *App) registerMetrics(ctx caddy.Context, table *session.Table) error {
 		Namespace: "caddymfa", Name: "cache_bytes",
 		Help: "Memory that the copies of sessions take, about; the setting cache bounds it.",
 	}, func() float64 { return float64(table.Bytes()) })
-	for _, c := range []prometheus.Collector{events, copies} {
+	for _, c := range []prometheus.Collector{events, copies, enrolmentShut} {
 		if err := reg.Register(c); err != nil && !errors.As(err, new(prometheus.AlreadyRegisteredError)) {
 			return err
 		}
@@ -56,8 +56,11 @@ func (a *App) registerMetrics(ctx caddy.Context, table *session.Table) error {
 // a code, a number, a token, a cookie or a password.
 func (a *App) observe(ctx context.Context, e event.Event) {
 	events.WithLabelValues(string(e.Name), string(e.Reason)).Inc()
-	if e.Name == event.LimitAlarm {
-		a.alarm(e)
+	switch e.Name {
+	case event.LimitAlarm:
+		a.alarm(AlarmEvent, map[string]any{"limit": string(e.Reason), "detail": e.Detail})
+	case event.StoreLost:
+		a.alarm(StoreLostEvent, map[string]any{"reason": string(e.Reason), "detail": e.Detail})
 	}
 	c := a.log.Check(level(e), string(e.Name))
 	if c == nil {
@@ -95,19 +98,24 @@ func (a *App) observe(ctx context.Context, e event.Event) {
 // 80 % or 100 %. Its data are limit, such as budget, and detail, such as "80 % GB".
 const AlarmEvent = "mfa_limit_alarm"
 
+// StoreLostEvent is the event of Caddy's events app for a store that has lost what it
+// held, or was put back to an older state. Its data are reason and detail, which says
+// what to do.
+const StoreLostEvent = "mfa_store_lost"
+
 // alarm lets Caddy's events app know, whose handlers nobody waits for.
-func (a *App) alarm(e event.Event) {
-	if a.emitter == nil || !a.emitter.ShouldEmit(AlarmEvent) {
+func (a *App) alarm(name string, data map[string]any) {
+	if a.emitter == nil || !a.emitter.ShouldEmit(name) {
 		return
 	}
-	go a.emitter.Emit(a.ctx, AlarmEvent, map[string]any{"limit": string(e.Reason), "detail": e.Detail})
+	go a.emitter.Emit(a.ctx, name, data)
 }
 
 // level: what happens all day is for debugging, what somebody should look at
 // is a warning.
 func level(e event.Event) zapcore.Level {
 	switch e.Name {
-	case event.StoreFailed, event.LimitAlarm:
+	case event.StoreFailed, event.LimitAlarm, event.StoreLost:
 		return zapcore.ErrorLevel
 	case event.Trap, event.Locked, event.Operated, event.Feedback, event.FailedOver, event.SentAgain:
 		return zapcore.WarnLevel

@@ -1,12 +1,16 @@
 package caddymfa
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"net/url"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -85,6 +89,19 @@ func (l *lazyStore) start(ctx context.Context, log *zap.Logger) error {
 		log.Error("the store does not answer; until it does, everything but public pages is refused", zap.Error(err))
 	}
 	return nil
+}
+
+// empty reports whether the store holds no record; false where it cannot say.
+func (l *lazyStore) empty(ctx context.Context) (bool, error) {
+	st, err := l.get()
+	if err != nil {
+		return false, err
+	}
+	e, ok := st.(empty)
+	if !ok {
+		return false, nil
+	}
+	return e.Empty(ctx)
 }
 
 // Destruct implements [caddy.Destructor].
@@ -239,8 +256,10 @@ type RedisStore struct {
 	TLSKey  string `json:"tls_key,omitempty"`
 	// SentinelMaster is the name of the master that sentinels watch.
 	SentinelMaster string `json:"sentinel_master,omitempty"`
-	// ReplicasAck is how many replicas must have a write before it counts.
-	ReplicasAck int `json:"replicas_ack,omitempty"`
+	// ReplicasAck is how many replicas must have a write before it counts. Default:
+	// all that are there and not late, at most 3. With fewer, a failover while a
+	// replica is late makes used codes valid again; 0 waits for none.
+	ReplicasAck *int `json:"replicas_ack,omitempty"`
 
 	config redis.Config
 }
@@ -292,8 +311,28 @@ func (s *RedisStore) Provision(caddy.Context) error {
 
 // Key implements [StoreOpener].
 func (s *RedisStore) Key() string {
-	h := sha256.Sum256([]byte(strings.Join(s.config.URLs, " ") + fmt.Sprintf("%+v", s.config)))
+	c, acks := s.config, "" // a pointer says nothing
+	if c.ReplicasAck != nil {
+		acks = strconv.Itoa(*c.ReplicasAck)
+		c.ReplicasAck = nil
+	}
+	h := sha256.Sum256([]byte(strings.Join(c.URLs, " ") + fmt.Sprintf("%+v", c) + acks))
 	return "redis " + hex.EncodeToString(h[:])
+}
+
+// Place is where the store is, whoever asks and however.
+func (s *RedisStore) Place() string {
+	var at []string
+	for _, raw := range s.config.URLs {
+		if u, err := url.Parse(raw); err == nil {
+			u.User = nil
+			u.Scheme = strings.Replace(u.Scheme, "rediss", "redis", 1)
+			raw = u.String()
+		}
+		at = append(at, raw)
+	}
+	slices.Sort(at)
+	return fmt.Sprintf("redis %s db %d prefix %q master %q", strings.Join(at, " "), s.config.DB, cmp.Or(s.config.KeyPrefix, redis.DefaultKeyPrefix), s.config.SentinelMaster)
 }
 
 // Dir implements [StoreOpener]: nodes share the store, so they must share a

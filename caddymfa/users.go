@@ -90,11 +90,16 @@ func usersCommand() *cobra.Command {
 }
 
 func operate(address, verb string, op operation) ([]byte, error) {
+	return ask(address, http.MethodPost, "users/"+verb, op)
+}
+
+// ask asks the admin endpoint.
+func ask(address, method, path string, op operation) ([]byte, error) {
 	body, err := json.Marshal(op)
 	if err != nil {
 		return nil, err
 	}
-	res, err := caddycmd.AdminAPIRequest(address, http.MethodPost, adminBase+"users/"+verb, http.Header{"Content-Type": {"application/json"}}, bytes.NewReader(body))
+	res, err := caddycmd.AdminAPIRequest(address, method, adminBase+path, http.Header{"Content-Type": {"application/json"}}, bytes.NewReader(body))
 	if err != nil {
 		return nil, err // Caddy's words, with the admin endpoint's own error
 	}

@@ -36,6 +36,12 @@ const password = async (page, user, secret) => {
 };
 const alert = (page, id) => page.locator(`#validation-loginradius-${id}:not(:empty)`).innerText();
 const says = (page, what, text) => page.waitForFunction((t) => document.getElementById('says').textContent.match(t), text).then(() => check(what, true), async () => check(what, false, await page.innerText('body')));
+// The second factor once more, before a change.
+const again = async (page, user, what) => {
+  await page.locator('[role=status]:not(:empty)').waitFor();
+  check(`${what}: a code is asked for first`, (await page.innerText('[role=status]')).includes('enter the code'));
+  await enter(page, field('twofaotp', 'otp'), await code(user));
+};
 const inside = async (page, user, want = true) => {
   await page.goto(`${url}/report/5`);
   check(`${user} is ${want ? '' : 'not '}in the application`, (await page.content()).includes(`SECRET-PAYROLL of ${user}`) === want);
@@ -79,10 +85,12 @@ if (wanted === 'required') {
   check('a required factor stays', await other.locator('#loginradius-button-disableotpauthenticator').count() === 0);
   await other.click('#loginradius-button-changenumber');
   await enter(other, field('updatePhone2FA', 'phoneNo2FA'), '+44 7400 654321');
+  await again(other, 'alice', 'another number');
   await says(other, 'a text goes to the new number', '^An OTP has been sent');
   await enter(other, field('twofaotp', 'otp'), await code('bob'));
   await says(other, 'the new number is proven', '^Verified');
   await other.click('#loginradius-button-generatebackupcodebutton');
+  await again(other, 'bob', 'backup codes');
   await says(other, 'backup codes', '^([a-z0-9]{5}-?)+ ');
   const backup = (await other.innerText('#says')).split(' ')[0];
   await clean(other);
@@ -122,6 +130,7 @@ if (wanted === 'required') {
   await open(other, 'settings');
   await other.click('#loginradius-button-createtwofactorauthentication');
   await other.click('#loginradius-button-disableotpauthenticator');
+  await again(other, 'alice', 'no factor');
   await says(other, 'the factor can be taken away', '^Disabled');
   await clean(other);
 }

@@ -301,9 +301,9 @@ await scenario('the settings where the factor is required', { path: '/settings',
 
 await scenario('a second factor that was proven long ago', { path: '/settings', user: 'alice', options: { optionalTwoFactorAuthentication: true } }, async (page, step) => {
   const long = () => { state.users.alice.stale = true; };
-  const again = async () => {
+  const again = async (what) => {
     await page.locator('[role=status]:not(:empty)').waitFor();
-    same('the user is asked for a code', [await page.innerText('[role=status]'), last().method, last().path], ['To go on, enter the code that was just sent to your number.', 'GET', '/auth/account/reauth/2fa']);
+    same('the user is asked for a code', [await page.innerText('[role=status]'), last().method, last().path, last().query.for], ['To go on, enter the code that was just sent to your number.', 'GET', '/auth/account/reauth/2fa', what]);
     await page.fill(field('twofaotp', 'otp'), '123456');
     await page.press(field('twofaotp', 'otp'), 'Enter');
   };
@@ -319,7 +319,7 @@ await scenario('a second factor that was proven long ago', { path: '/settings', 
   same('a wrong code is said', await alert(page, 'twofaotp-otp'), 'Invalid OTP Code');
   await page.click('#loginradius-button-resendotp');
   await page.locator('[role=status]:not(:empty)').waitFor();
-  same('another one comes', last().path, '/auth/account/reauth/2fa');
+  same('another one comes', [last().path, last().query.for], ['/auth/account/reauth/2fa', 'number']);
   await page.fill(field('twofaotp', 'otp'), '123456');
   await page.press(field('twofaotp', 'otp'), 'Enter');
   await says(page, 'An OTP has been sent.');
@@ -329,12 +329,12 @@ await scenario('a second factor that was proven long ago', { path: '/settings', 
   await says(page, 'Verified successfully.');
   long();
   await page.click('#loginradius-button-generatebackupcodebutton');
-  await again();
+  await again('codes');
   await says(page, '6r4b8-94465 a1b2c-3d4e5');
   long();
   await page.click('#loginradius-button-createtwofactorauthentication');
   await page.click('#loginradius-button-disableotpauthenticator');
-  await again();
+  await again('remove');
   await says(page, 'Disabled successfully.');
   same('nobody was told of an error but the wrong code', (await got(page)).error.map((e) => e[0].ErrorCode), [1067]);
 });

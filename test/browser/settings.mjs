@@ -83,8 +83,12 @@ async function walk(name, user, password, number, ending, options) {
   await link(page, '/mfa/settings');
   say('codes go to the number', (await page.locator('main').innerText()).includes(ending));
 
-  // Recovery codes.
+  // Recovery codes: the code that has just come was for the number.
   await link(page, '/settings/codes');
+  say('recovery codes need a proof of their own', page.url().endsWith('/settings/confirm?for=codes'), page.url());
+  await look(page, 'confirm-codes');
+  await press(page, '/settings/confirm');
+  await enter(page, 'otp', await code(user));
   await look(page, 'make-codes');
   await press(page, '/settings/codes');
   const codes = await page.locator('.codes code').allInnerTexts();
@@ -168,6 +172,9 @@ async function walk(name, user, password, number, ending, options) {
 
   // Off again.
   await go(page, '/mfa/settings/remove');
+  say('the proof for the number is none for this', page.url().endsWith('/settings/confirm?for=remove'), page.url());
+  await press(page, '/settings/confirm');
+  await enter(page, 'otp', await code('carol'));
   await look(page, 'remove');
   await press(page, '/settings/remove');
   say('codes are off', await page.locator('[name=otp]').count() === 0 && await page.locator('main a.button').count() === 1, await heading(page));

@@ -27,6 +27,14 @@ func demo(t *testing.T, block, global string) (*gate, *demoapp.App) {
 	return startGate(t, freePort(t), srv.Listener.Addr().String(), block, global), app
 }
 
+// demoServer is the demo application alone.
+func demoServer(t *testing.T) string {
+	t.Helper()
+	srv := httptest.NewServer(demoapp.New())
+	t.Cleanup(srv.Close)
+	return srv.Listener.Addr().String()
+}
+
 // directoryBlock is demoBlock with the directory's numbers.
 var directoryBlock = strings.Replace(demoBlock, "enroll self", "enroll directory", 1)
 

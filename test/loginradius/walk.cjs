@@ -108,10 +108,17 @@ const owed = (answer) => {
   const settings = await step('mfaConfigureByAccessToken', mfa.mfaConfigureByAccessToken(access));
   assert.equal(settings.IsOTPAuthenticatorVerified, true);
 
-  // Backup codes by token.
+  // Backup codes by token, each time after a step-up.
+  const stepUp = async () => {
+    await reauth.mfaReAuthenticate(access);
+    await reauth.mfaReAuthenticateByOTP(access, { otp: await code(FIRST) });
+  };
+  await no(1143, 'mfaBackupCodeByAccessToken without a step-up', mfa.mfaBackupCodeByAccessToken(access));
+  await stepUp();
   let codes = (await step('mfaBackupCodeByAccessToken', mfa.mfaBackupCodeByAccessToken(access))).BackUpCodes;
   assert.equal(codes.length, 10);
   await no(1127, 'mfaBackupCodeByAccessToken again', mfa.mfaBackupCodeByAccessToken(access));
+  await stepUp();
   codes = (await step('mfaResetBackupCodeByAccessToken', mfa.mfaResetBackupCodeByAccessToken(access))).BackUpCodes;
 
   // Step-up.
@@ -127,6 +134,7 @@ const owed = (answer) => {
   await step('verifyMultiFactorPasswordReauthentication', reauth.verifyMultiFactorPasswordReauthentication({ secondfactorvalidationtoken: proof.SecondFactorValidationToken }, uid));
 
   // Another number by token.
+  await stepUp();
   sms = await step('mfaUpdatePhoneNumberByToken', mfa.mfaUpdatePhoneNumberByToken(access, NEXT));
   assert.ok(sms.AccountSid);
   const profile = await step('mfaUpdateSetting', mfa.mfaUpdateSetting(access, { otp: await code(NEXT) }));

@@ -3,6 +3,7 @@
 #   default   no password on the plain port unless REDIS_ACL=1 (then: off)
 #   caddymfa  password from REDIS_PASSWORD (default "caddymfa-test"), only keys and channels mfa:*
 #   readonly  same password, may only read mfa:* (a client that must see NOPERM)
+#   admin     same password, may do everything: the operator who makes a mistake
 # REDIS_MTLS=1 makes the TLS port ask for a client certificate.
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 : "${REDIS_PASSWORD:=caddymfa-test}"
@@ -30,6 +31,7 @@ tls-auth-clients $auth
 tls-protocols "TLSv1.2 TLSv1.3"
 user caddymfa on >$REDIS_PASSWORD resetkeys resetchannels ~mfa:* &mfa:* -@all +@read +@write +@connection +@transaction +@pubsub -@dangerous +eval +evalsha +eval_ro +evalsha_ro +script|load +script|exists +wait +info +time +role +command +cluster|slots +cluster|shards
 user readonly on >$REDIS_PASSWORD resetkeys resetchannels %R~mfa:* -@all +@read +@connection
+user admin on >$REDIS_PASSWORD ~* &* +@all
 CONF
 # off, but not without rights: with those of this user Redis 7.0 runs the append-only
 # file when it starts, and drops every transaction (so every script) it may not do

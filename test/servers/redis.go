@@ -4,6 +4,7 @@ package servers
 import (
 	"bufio"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/url"
 	"os"
@@ -150,6 +151,24 @@ func (s *Server) Restart() {
 	s.await("start", func() bool { return s.ping() == nil })
 }
 
+// Flush is an operator's mistake: FLUSHALL while the server runs.
+func (s *Server) Flush() {
+	s.tb.Helper()
+	if err := s.as("admin", "FLUSHALL", "+OK"); err != nil {
+		s.tb.Fatalf("redis: FLUSHALL: %v", err)
+	}
+}
+
+// Empty starts the server again without what it had: a container without its volume.
+func (s *Server) Empty() {
+	s.tb.Helper()
+	s.Kill()
+	if err := os.RemoveAll(filepath.Join(s.Dir, "standalone", "appendonlydir")); err != nil {
+		s.tb.Fatal(err)
+	}
+	s.Restart()
+}
+
 func (s *Server) await(what string, ok func() bool) {
 	s.tb.Helper()
 	for start := time.Now(); !ok(); time.Sleep(5 * time.Millisecond) {
@@ -160,7 +179,10 @@ func (s *Server) await(what string, ok func() bool) {
 }
 
 // ping asks the server whether it serves its user.
-func (s *Server) ping() error {
+func (s *Server) ping() error { return s.as("caddymfa", "GET mfa:ping", "$-1") }
+
+// as asks the server one thing as one of its users.
+func (s *Server) as(user, command, want string) error {
 	u, err := url.Parse(s.URL)
 	if err != nil {
 		return err
@@ -172,11 +194,11 @@ func (s *Server) ping() error {
 	defer func() { _ = c.Close() }()
 	_ = c.SetDeadline(time.Now().Add(time.Second))
 	password, _ := u.User.Password()
-	if _, err := fmt.Fprintf(c, "AUTH %s %s\r\nGET mfa:ping\r\n", u.User.Username(), password); err != nil {
+	if _, err := fmt.Fprintf(c, "AUTH %s %s\r\n%s\r\n", user, password, command); err != nil {
 		return err
 	}
 	answers := bufio.NewReader(c)
-	for _, want := range []string{"+OK", "$-1"} {
+	for _, want := range []string{"+OK", want} {
 		if line, err := answers.ReadString('\n'); err != nil {
 			return err
 		} else if strings.TrimSpace(line) != want {
@@ -184,6 +206,104 @@ func (s *Server) ping() error {
 		}
 	}
 	return nil
+}
+
+// Trio is a master with two replicas, and three sentinels that watch them.
+type Trio struct {
+	// URLs are of the sentinels, Master is the name by which they know the master.
+	URLs   []string
+	Master string
+
+	tb   testing.TB
+	pids map[string]int
+}
+
+// Sentinel starts a trio and ends it with the test. In a new one node0 is the master.
+func Sentinel(tb testing.TB) *Trio {
+	tb.Helper()
+	if _, err := exec.LookPath("redis-server"); err != nil { // it is the sentinels' program as well
+		Missing(tb, "redis-server (apt-get install redis-server)")
+	}
+	scripts := filepath.Join(Root(tb), "test", "redis")
+	var out []byte
+	var err error
+	for range 5 { // ports that were free may be taken meanwhile
+		cmd := exec.Command("bash", filepath.Join(scripts, "start-sentinel.sh")) //nolint:gosec // our own script
+		cmd.Env = append(os.Environ(), "REDIS_PORT="+strconv.Itoa(freeTrio(tb)), "REDIS_DIR="+tb.TempDir())
+		if out, err = cmd.Output(); err == nil {
+			break
+		}
+	}
+	if err != nil {
+		tb.Fatalf("redis with sentinels did not start: %v", err)
+	}
+	t := &Trio{tb: tb, pids: map[string]int{}}
+	dir := ""
+	for line := range strings.Lines(string(out)) {
+		switch k, v, _ := strings.Cut(strings.TrimSpace(line), "="); k {
+		case "REDIS_DIR":
+			dir = v
+		case "MASTER_NAME":
+			t.Master = v
+		case "SENTINELS":
+			for addr := range strings.SplitSeq(v, ",") {
+				t.URLs = append(t.URLs, "redis://"+addr)
+			}
+		}
+	}
+	tb.Cleanup(func() {
+		for _, pid := range t.pids {
+			_ = syscall.Kill(pid, syscall.SIGCONT)
+		}
+		_ = exec.Command("bash", filepath.Join(scripts, "stop.sh"), dir).Run() //nolint:gosec // our own script
+	})
+	pids, err := os.ReadFile(filepath.Join(dir, "pids")) //nolint:gosec // the script's file
+	if err != nil {
+		tb.Fatal(err)
+	}
+	for line := range strings.Lines(string(pids)) {
+		pid, name, _ := strings.Cut(strings.TrimSpace(line), " ")
+		if t.pids[name], err = strconv.Atoi(pid); err != nil {
+			tb.Fatal(err)
+		}
+	}
+	return t
+}
+
+// freeTrio finds a port for a trio, whose others are free as well. It is far from
+// those that the system gives out, so that trios that start at once do not meet.
+func freeTrio(tb testing.TB) int {
+	tb.Helper()
+	for range 50 {
+		port, free := 12000+20*rand.IntN(350), true
+		for _, other := range []int{0, 1, 2, 10, 11, 12} {
+			l, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(port+other))
+			if free = err == nil; !free {
+				break
+			}
+			_ = l.Close()
+		}
+		if free {
+			return port
+		}
+	}
+	tb.Fatal("no free ports")
+	return 0
+}
+
+// Signal sends a signal to one of node0..2 and sentinel0..2.
+func (t *Trio) Signal(name string, sig syscall.Signal) {
+	t.tb.Helper()
+	pid, ok := t.pids[name]
+	if !ok {
+		t.tb.Fatalf("redis: there is no %s", name)
+	}
+	if err := syscall.Kill(pid, sig); err != nil {
+		t.tb.Fatalf("redis: %s: %v", name, err)
+	}
+	if sig == syscall.SIGKILL {
+		delete(t.pids, name)
+	}
 }
 
 // freePorts finds a port whose next one is free as well.

@@ -201,14 +201,14 @@ type Standing struct {
 }
 
 // Look finds the account of a user and his state, without counting, in one round
-// trip.
-func (b *Book) Look(ctx context.Context, app, user string) (a Account, s Standing, err error) {
+// trip, in which with go along.
+func (b *Book) Look(ctx context.Context, app, user string, with ...*store.Op) (a Account, s Standing, err error) {
 	now, err := b.store.Now(ctx)
 	if err != nil {
 		return a, s, fmt.Errorf("account: clock: %w", err)
 	}
 	account, guards := store.GetOp(key("a", app, user)), store.GetOp(key("g", app, user))
-	b.store.Batch(ctx, account, guards)
+	b.store.Batch(ctx, append([]*store.Op{account, guards}, with...)...)
 	found, _, err := opened[Account](b, account)
 	if err != nil {
 		return a, s, err

@@ -36,6 +36,7 @@ type HelpDesk struct {
 	Hash  []byte    `json:"h"`
 	Until time.Time `json:"t"`
 	By    string    `json:"b,omitempty"` // the operator, as named to us
+	Gen   uint64    `json:"g,omitempty"` // the store's generation at the time
 }
 
 // MakeCodes gives the user new recovery codes in place of all others. The codes,
@@ -53,8 +54,8 @@ func (a *Account) MakeCodes(now time.Time) []string {
 }
 
 // MakeHelpDesk gives the user a code of an operator, in place of another.
-func (a *Account) MakeHelpDesk(by string, now time.Time) string {
-	h := &HelpDesk{Salt: salt(), Until: now.Add(HelpDeskTTL), By: by}
+func (a *Account) MakeHelpDesk(by string, gen uint64, now time.Time) string {
+	h := &HelpDesk{Salt: salt(), Until: now.Add(HelpDeskTTL), By: by, Gen: gen}
 	code := newCode()
 	h.Hash = hash(h.Salt, code)
 	a.HelpDesk = h

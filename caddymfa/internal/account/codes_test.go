@@ -60,7 +60,7 @@ func TestNormaliseCodeRefusesWhatIsNone(t *testing.T) {
 func TestAttack_G7_AHelpDesksCode(t *testing.T) {
 	now := time.Now()
 	var a Account
-	code := strings.ReplaceAll(a.MakeHelpDesk("carol", now), "-", "")
+	code := strings.ReplaceAll(a.MakeHelpDesk("carol", 1, now), "-", "")
 	if what, _ := a.Spend(code, now.Add(HelpDeskTTL)); what != NoCode {
 		t.Error("good after an hour")
 	}
@@ -93,7 +93,7 @@ func TestTrustedBrowsers(t *testing.T) {
 		"another browser's id": {"Firefox", pw, now, func(s string) string { return "AAAA" + s[4:] }, Unknown},
 	} {
 		var a Account
-		token := a.Trust("Firefox", pw, now, until)
+		token := a.Trust("Firefox", pw, 1, now, until)
 		if c.edit != nil {
 			token = c.edit(token)
 		}
@@ -107,7 +107,7 @@ func TestTrustedBrowsers(t *testing.T) {
 func TestAttack_G4_ACopiedTrustCookieEndsBoth(t *testing.T) {
 	now := time.Now()
 	var a Account
-	first := a.Trust("Firefox", nil, now, now.Add(time.Hour))
+	first := a.Trust("Firefox", nil, 1, now, now.Add(time.Hour))
 	second, got := a.Recognise(first, "Firefox", nil, now)
 	if got != Known {
 		t.Fatal(got)
@@ -125,10 +125,10 @@ func TestAtMostFiveBrowsers(t *testing.T) {
 	var a Account
 	var tokens []string
 	for i := range MaxDevices {
-		tokens = append(tokens, a.Trust("b", nil, now.Add(time.Duration(i)*time.Second), now.Add(time.Hour)))
+		tokens = append(tokens, a.Trust("b", nil, 1, now.Add(time.Duration(i)*time.Second), now.Add(time.Hour)))
 	}
 	tokens[0], _ = a.Recognise(tokens[0], "b", nil, now.Add(time.Minute)) // used lately: the second is the oldest now
-	a.Trust("b", nil, now.Add(2*time.Minute), now.Add(time.Hour))
+	a.Trust("b", nil, 1, now.Add(2*time.Minute), now.Add(time.Hour))
 	if len(a.Devices) != MaxDevices {
 		t.Errorf("%d browsers", len(a.Devices))
 	}
@@ -247,29 +247,29 @@ func TestUsersAreListedAndFoundByTheirUID(t *testing.T) {
 func TestAnInvitationEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, ctx := book(t), t.Context()
-		code, until, err := b.Invite(ctx, "app", "alice", time.Now())
+		code, until, err := b.Invite(ctx, "app", "alice", 1, time.Now())
 		if err != nil || time.Until(until) != InviteTTL {
 			t.Fatal(until, err)
 		}
 		plain, _ := NormaliseCode(code)
 		for _, other := range [][2]string{{"app2", "alice"}, {"app", "bob"}} {
-			if proof, err := b.Accept(ctx, other[0], other[1], plain); proof != nil || err != nil {
+			if proof, err := b.Accept(ctx, other[0], other[1], 1, plain); proof != nil || err != nil {
 				t.Errorf("%v: %v", other, err)
 			}
 		}
-		proof, err := b.Accept(ctx, "app", "alice", plain)
+		proof, err := b.Accept(ctx, "app", "alice", 1, plain)
 		if proof == nil || err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(InviteTTL - time.Second)
-		if until, err := b.Invited(ctx, "app", "alice"); until.IsZero() || err != nil {
+		if until, err := b.Invited(ctx, "app", "alice", 1); until.IsZero() || err != nil {
 			t.Error("ended too soon", err)
 		}
 		time.Sleep(2 * time.Second)
-		if until, err := b.Invited(ctx, "app", "alice"); !until.IsZero() || err != nil {
+		if until, err := b.Invited(ctx, "app", "alice", 1); !until.IsZero() || err != nil {
 			t.Error("it has not ended", err)
 		}
-		if proof, err := b.Accept(ctx, "app", "alice", plain); proof != nil || err != nil {
+		if proof, err := b.Accept(ctx, "app", "alice", 1, plain); proof != nil || err != nil {
 			t.Error("accepted after its end", err)
 		}
 		if err := b.UseInvite(ctx, "app", "alice", proof); !errors.Is(err, ErrNotInvited) {
@@ -280,12 +280,12 @@ func TestAnInvitationEnds(t *testing.T) {
 
 func TestAnInvitationHasOneWinner(t *testing.T) {
 	b, ctx := book(t), t.Context()
-	code, _, err := b.Invite(ctx, "app", "alice", time.Now())
+	code, _, err := b.Invite(ctx, "app", "alice", 1, time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
 	plain, _ := NormaliseCode(code)
-	proof, err := b.Accept(ctx, "app", "alice", plain)
+	proof, err := b.Accept(ctx, "app", "alice", 1, plain)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -310,7 +310,7 @@ func TestAnInvitationHasOneWinner(t *testing.T) {
 			t.Errorf("used again: %v", err)
 		}
 	}
-	if until, err := b.Invited(ctx, "app", "alice"); !until.IsZero() || err != nil {
+	if until, err := b.Invited(ctx, "app", "alice", 1); !until.IsZero() || err != nil {
 		t.Error("still invited", err)
 	}
 }

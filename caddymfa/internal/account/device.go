@@ -23,6 +23,8 @@ type Device struct {
 	Since time.Time `json:"s"`
 	Used  time.Time `json:"u"`
 	Until time.Time `json:"t"`
+	// Gen is the store's generation at the time: the trust is over with it.
+	Gen uint64 `json:"g,omitempty"`
 }
 
 const (
@@ -32,8 +34,9 @@ const (
 
 // Trust adds a browser until the given time and returns its cookie's value.
 // password is a keyed hash of the password that was given, nil when it is not
-// known: with another password the browser is a stranger.
-func (a *Account) Trust(label string, password []byte, now, until time.Time) string {
+// known: with another password the browser is a stranger. gen is the store's
+// generation.
+func (a *Account) Trust(label string, password []byte, gen uint64, now, until time.Time) string {
 	a.Devices = slices.DeleteFunc(slices.Clone(a.Devices), func(d Device) bool { return !now.Before(d.Until) })
 	if len(a.Devices) >= MaxDevices {
 		oldest := slices.IndexFunc(a.Devices, func(d Device) bool {
@@ -43,7 +46,7 @@ func (a *Account) Trust(label string, password []byte, now, until time.Time) str
 	}
 	var id [deviceID]byte
 	_, _ = rand.Read(id[:]) // crypto/rand never fails since Go 1.24
-	d := Device{ID: hex.EncodeToString(id[:]), Label: label, Since: now, Used: now, Until: until}
+	d := Device{ID: hex.EncodeToString(id[:]), Label: label, Since: now, Used: now, Until: until, Gen: gen}
 	token := d.rotate(id[:], password)
 	a.Devices = append(a.Devices, d)
 	return token
@@ -103,6 +106,16 @@ func (a *Account) Recognise(token, label string, password []byte, now time.Time)
 	}
 	d.Used = now
 	return d.rotate(id, password), Known
+}
+
+// Keep ends what was trusted or given out in other generations of the store than
+// gen: a copy of the store brings back browsers that were forgotten, values of cookies
+// and codes of the help desk that were used.
+func (a *Account) Keep(gen uint64) {
+	if a.HelpDesk != nil && a.HelpDesk.Gen != gen {
+		a.HelpDesk = nil
+	}
+	a.Devices = slices.DeleteFunc(slices.Clone(a.Devices), func(d Device) bool { return d.Gen != gen })
 }
 
 // Forget ends the trust in a browser, or in all of them where id is "".

@@ -18,6 +18,7 @@ type invitation struct {
 	Salt  []byte    `json:"s,omitempty"`
 	Hash  []byte    `json:"h,omitempty"` // empty when it was used
 	Until time.Time `json:"t,omitzero"`
+	Gen   uint64    `json:"g,omitempty"` // the store's generation at the time
 }
 
 func inviteKey(app, name string) string { return key("i", app, name) }
@@ -25,9 +26,11 @@ func inviteKey(app, name string) string { return key("i", app, name) }
 // Invite makes an invitation in place of another. name is folded, here and below:
 // an operator need not know how the application spells a user who was never met.
 // The code, xxxxx-xxxxx-xxxxx, is nowhere afterwards but with the caller.
-func (b *Book) Invite(ctx context.Context, app, name string, now time.Time) (code string, until time.Time, err error) {
+// gen is the generation of the store: an invitation that a copy of the store brings
+// back is none.
+func (b *Book) Invite(ctx context.Context, app, name string, gen uint64, now time.Time) (code string, until time.Time, err error) {
 	plain := newCode()
-	i := invitation{Salt: salt(), Until: now.Add(InviteTTL)}
+	i := invitation{Salt: salt(), Until: now.Add(InviteTTL), Gen: gen}
 	i.Hash = hash(i.Salt, plain)
 	err = b.setInvite(ctx, app, name, i)
 	return show(plain), i.Until, err
@@ -41,9 +44,9 @@ func (b *Book) setInvite(ctx context.Context, app, name string, i invitation) er
 }
 
 // Invited says until when a user is invited; zero when he is not.
-func (b *Book) Invited(ctx context.Context, app, name string) (until time.Time, err error) {
+func (b *Book) Invited(ctx context.Context, app, name string, gen uint64) (until time.Time, err error) {
 	i, _, err := load[invitation](ctx, b, inviteKey(app, name))
-	if i == nil || err != nil || len(i.Hash) == 0 {
+	if i == nil || err != nil || len(i.Hash) == 0 || i.Gen != gen {
 		return time.Time{}, err
 	}
 	return i.Until, nil
@@ -51,9 +54,9 @@ func (b *Book) Invited(ctx context.Context, app, name string) (until time.Time, 
 
 // Accept compares a code that was typed. proof is for UseInvite; it is nil when the
 // code is not right. The caller has counted the try.
-func (b *Book) Accept(ctx context.Context, app, name, code string) (proof []byte, err error) {
+func (b *Book) Accept(ctx context.Context, app, name string, gen uint64, code string) (proof []byte, err error) {
 	i, _, err := load[invitation](ctx, b, inviteKey(app, name))
-	if i == nil || err != nil || len(i.Hash) == 0 || subtle.ConstantTimeCompare(i.Hash, hash(i.Salt, code)) != 1 {
+	if i == nil || err != nil || len(i.Hash) == 0 || i.Gen != gen || subtle.ConstantTimeCompare(i.Hash, hash(i.Salt, code)) != 1 {
 		return nil, err
 	}
 	return i.Hash, nil

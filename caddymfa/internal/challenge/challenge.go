@@ -70,6 +70,8 @@ type State struct {
 	ID string `json:"i"`
 	// For is what a right code does.
 	For Purpose `json:"o,omitempty"`
+	// Aim is the one change that a Confirm is for.
+	Aim string `json:"a,omitempty"`
 	// Template names the text, "" for the default.
 	Template string `json:"m,omitempty"`
 	// Number is where codes go, E.164; empty while the user has not named one.
@@ -87,7 +89,7 @@ type State struct {
 	LastSend time.Time `json:"l,omitzero"`
 	// Clients are the networks, hashed, that asked for the texts to Number that were
 	// counted: a right code gives them back.
-	Clients []string `json:"a,omitempty"`
+	Clients []string `json:"y,omitempty"`
 	// Failed says why the last text was not sent; empty when it was.
 	Failed event.Reason `json:"f,omitempty"`
 	// Marked says why the number gets no text by itself; the person was told, and

@@ -36,6 +36,7 @@ const (
 	Refused         Name = "refused"          // a request that did not pass: Reason says why
 	Trap            Name = "trap"             // an answer showed a login by an unknown door
 	StoreFailed     Name = "store_failed"     // the store could not answer; everything is refused
+	StoreLost       Name = "store_lost"       // the store has lost what it held, or was put back to an older state: nobody enrols until an operator confirms
 	Observed        Name = "observed"         // mode observe: Reason is the row that the request would have met
 	APICall         Name = "api_call"         // a call of the API: Detail says which
 )
@@ -143,6 +144,12 @@ const (
 	CopiedDevice  Reason = "copied_device"    // a trusted browser's cookie was used a second time
 	TrustedDevice Reason = "trusted_browser"  // let in without a code
 	UnknownText   Reason = "unknown_template" // no template of that name
+
+	// What was found of the store; and what a person is told who cannot enrol then.
+	StoreForgotten Reason = "store_forgotten" // another store, or one without content
+	StoreRestored  Reason = "store_restored"  // an older copy
+	StoreSealed    Reason = "store_sealed"    // its birth record is sealed with a secret that is not configured
+	EnrolmentShut  Reason = "enrolment_shut"
 
 	// Endings.
 	Logout       Reason = "logout"

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/caddymfa/caddymfa/caddymfa/internal/account"
+	"github.com/caddymfa/caddymfa/caddymfa/internal/birth"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/challenge"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/event"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/jar"
@@ -33,8 +34,10 @@ import (
 
 // Flow is what all gates share. It is safe for concurrent use.
 type Flow struct {
-	Sessions  *session.Table
-	Store     store.Store
+	Sessions *session.Table
+	Store    store.Store
+	// Birth knows whether the store is the one that it was; nil: nobody asks.
+	Birth     *birth.Watch
 	Accounts  *account.Book
 	Limits    *limit.Counter
 	Directory Directory // nil when none is configured
@@ -145,6 +148,8 @@ type Call struct {
 	// Template names the text of the codes that this request asks for, "" for the
 	// default. The caller has asked HasTemplate.
 	Template string
+	// Aim is what a recovery code in a verified session is to prove the second factor for.
+	Aim Aim
 	// Trust: the person wants this browser to need no code for a while.
 	Trust bool
 }

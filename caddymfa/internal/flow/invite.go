@@ -36,7 +36,7 @@ func (f *Flow) Accept(ctx context.Context, g *Gate, c *Call, typed string) (Veri
 	if v.Reason != event.OK || err != nil {
 		return v, err
 	}
-	proof, err := f.Accounts.Accept(ctx, g.Users, intake.FoldUser(s.User), code)
+	proof, err := f.Accounts.Accept(ctx, g.Users, intake.FoldUser(s.User), s.Gen, code)
 	if err != nil {
 		return Verification{}, err
 	}

@@ -62,6 +62,7 @@ type ahead struct {
 	user     string
 	account  account.Account
 	standing account.Standing
+	shut     bool // nobody enrols by the password alone
 	err      error
 }
 
@@ -87,18 +88,29 @@ func (f *Flow) lookAhead(ctx context.Context, g *Gate, name string) *ahead {
 	go func() {
 		defer close(a.done)
 		if a.user, a.err = f.Accounts.Known(ctx, g.Users, name); a.err == nil {
-			a.account, a.standing, a.err = f.Accounts.Look(ctx, g.Users, a.user)
+			f.lookInto(ctx, g, a)
 		}
 	}()
 	return a
 }
 
-// look is the user's account, from what was looked up ahead if it is of that user.
-func (f *Flow) look(ctx context.Context, g *Gate, user string, early *ahead) (account.Account, account.Standing, error) {
-	if early.of(user) && early.user == user {
-		return early.account, early.standing, nil
+// lookInto looks for the account of a user, and whether the store can be believed
+// where it has none.
+func (f *Flow) lookInto(ctx context.Context, g *Gate, a *ahead) {
+	with, shut := f.beside()
+	if a.account, a.standing, a.err = f.Accounts.Look(ctx, g.Users, a.user, with...); a.err == nil {
+		a.shut, a.err = shut(ctx)
 	}
-	return f.Accounts.Look(ctx, g.Users, user)
+}
+
+// look is the user's account, from what was looked up ahead if it is of that user.
+func (f *Flow) look(ctx context.Context, g *Gate, user string, early *ahead) (*ahead, error) {
+	if early.of(user) && early.user == user {
+		return early, nil
+	}
+	a := &ahead{user: user}
+	f.lookInto(ctx, g, a)
+	return a, a.err
 }
 
 // number finds where codes for a user go: the directory, then what the user
@@ -160,8 +172,13 @@ func (f *Flow) trusted(ctx context.Context, g *Gate, c *Call, a *accepted, acc a
 	if token == "" {
 		return "", false, nil
 	}
+	gen, err := f.gen(ctx)
+	if err != nil {
+		return "", false, err
+	}
 	var found account.Recognition
 	_, err = f.Accounts.Change(ctx, g.Users, a.user, acc.Epoch, func(acc *account.Account) error {
+		acc.Keep(gen)
 		next, found = acc.Recognise(token, agent(c.R), a.password, now)
 		return nil
 	})
@@ -181,7 +198,8 @@ func (f *Flow) trust(ctx context.Context, g *Gate, c *Call, s *session.Session, 
 		return "", nil
 	}
 	_, err = f.Accounts.Change(ctx, g.Users, s.User, s.Epoch, func(a *account.Account) error {
-		token = a.Trust(agent(c.R), password, now, now.Add(g.TrustedDevice))
+		a.Keep(s.Gen)
+		token = a.Trust(agent(c.R), password, s.Gen, now, now.Add(g.TrustedDevice))
 		return nil
 	})
 	if err != nil {

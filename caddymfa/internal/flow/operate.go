@@ -132,7 +132,11 @@ func (f *Flow) Show(ctx context.Context, o Operator) (User, error) {
 	if err != nil {
 		return User{}, err
 	}
-	invited, err := f.Accounts.Invited(ctx, o.App, intake.FoldUser(user))
+	gen, err := f.gen(ctx)
+	if err != nil {
+		return User{}, err
+	}
+	invited, err := f.Accounts.Invited(ctx, o.App, intake.FoldUser(user), gen)
 	if err != nil {
 		return User{}, err
 	}
@@ -252,8 +256,12 @@ func (f *Flow) HelpDeskCode(ctx context.Context, o Operator) (code string, until
 	if err != nil {
 		return "", until, err
 	}
+	gen, err := f.gen(ctx)
+	if err != nil {
+		return "", until, err
+	}
 	if err := f.changeNow(ctx, o.App, user, func(a *account.Account) error {
-		code = a.MakeHelpDesk(o.by(), now)
+		code = a.MakeHelpDesk(o.by(), gen, now)
 		return nil
 	}); err != nil {
 		return "", until, err
@@ -281,7 +289,11 @@ func (f *Flow) Invite(ctx context.Context, o Operator) (code string, until time.
 	if err != nil {
 		return "", until, err
 	}
-	if code, until, err = f.Accounts.Invite(ctx, o.App, intake.FoldUser(user), now); err != nil {
+	gen, err := f.gen(ctx)
+	if err != nil {
+		return "", until, err
+	}
+	if code, until, err = f.Accounts.Invite(ctx, o.App, intake.FoldUser(user), gen, now); err != nil {
 		return "", until, err
 	}
 	f.operated(ctx, o, user, "invitation")
@@ -316,6 +328,7 @@ func (f *Flow) NewCodes(ctx context.Context, o Operator, renew bool) ([]string, 
 	codes, reason, err := f.makeCodes(ctx, o.App, user, a.Epoch, renew)
 	if reason == event.OK {
 		f.operated(ctx, o, user, "recovery codes")
+		f.tell(ctx, &Gate{App: o.App}, user, cmp.Or(a.Directory, a.Number), "", a.Lang, sms.NewCodes)
 	}
 	return codes, reason, err
 }

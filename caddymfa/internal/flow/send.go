@@ -55,6 +55,14 @@ func (f *Flow) SetNumber(ctx context.Context, g *Gate, c *Call, input string) (*
 		f.emit(ctx, g, c.Session, event.Event{Name: event.Send, Reason: event.NotInvited})
 		return c.Session, Sending{Reason: event.NotInvited}, nil
 	}
+	if g.Enroll != Invite {
+		if shut, err := f.shut(ctx); err != nil {
+			return nil, Sending{}, err
+		} else if shut {
+			f.emit(ctx, g, c.Session, event.Event{Name: event.Send, Reason: event.EnrolmentShut})
+			return c.Session, Sending{Reason: event.EnrolmentShut}, nil
+		}
+	}
 	n, reason := f.parse(input)
 	if reason != event.OK {
 		f.emit(ctx, g, c.Session, event.Event{Name: event.Send, Reason: reason})

@@ -15,17 +15,53 @@ import (
 // What a verified user may do for himself. The subject is always the session's
 // user, never one that a request names.
 
-// FreshFor is how long a proof of the second factor allows what changes it.
+// Aim is the one change that the second factor is proven for once more. The code of
+// the sign-in allows none: a script of the page would not have to ask anybody for it
+// (attack K21; NIST SP 800-63B-4 4.1.2.1).
+type Aim string
+
+// The aims. A proof counts for one change, once.
+const (
+	ForNumber  Aim = "number"
+	ForCodes   Aim = "codes"
+	ForRemoval Aim = "remove"
+	// ForOne is one of them, whichever is first: clients of LoginRadius' API cannot
+	// say which.
+	ForOne Aim = "one"
+)
+
+// FreshFor is how long a proof of the second factor allows its change.
 const FreshFor = 10 * time.Minute
 
-// Fresh reports whether the second factor was given in this session lately
-// enough to change it (NIST SP 800-63B-4 4.1.2.1).
-func (f *Flow) Fresh(s *session.Session, now time.Time) bool {
-	at := s.ConfirmedAt
-	if !s.Weak && s.VerifiedAt.After(at) {
-		at = s.VerifiedAt
+// proven reports whether the second factor was proven for an aim lately enough.
+func proven(r session.Record, aim Aim, now time.Time) bool {
+	what := Aim(r.ConfirmedFor)
+	return (what == aim || what == ForOne) && !r.ConfirmedAt.IsZero() && now.Sub(r.ConfirmedAt) < FreshFor
+}
+
+// use uses a proof up: of several changes that want it one gets it.
+func (f *Flow) use(ctx context.Context, g *Gate, c *Call, aim Aim) (event.Reason, error) {
+	now, err := f.Store.Now(ctx)
+	if err != nil {
+		return "", err
 	}
-	return !at.IsZero() && now.Sub(at) < FreshFor
+	next, err := f.Sessions.Update(ctx, &g.Gate, c.Session, func(r session.Record) (session.Record, error) {
+		if !proven(r, aim, now) {
+			return r, errNotNow
+		}
+		r.ConfirmedAt, r.ConfirmedFor = time.Time{}, ""
+		return r, nil
+	})
+	switch {
+	case errors.Is(err, errNotNow):
+		return event.ProofNeeded, nil
+	case gone(err):
+		return event.AlreadyUsed, nil
+	case err != nil:
+		return "", err
+	}
+	c.Session = next
+	return event.OK, nil
 }
 
 // Settings are what a user sees of his second factor.
@@ -41,9 +77,14 @@ type Settings struct {
 	Sessions []session.Member
 	// Trust is how long a browser may be trusted, 0 for never.
 	Trust time.Duration
-	// Fresh: the second factor was proven lately.
-	Fresh bool
+	// Proven is what the second factor was proven for lately, "" for nothing.
+	Proven Aim
+
+	lang string // the account's
 }
+
+// Proof reports whether the second factor was proven for an aim.
+func (s Settings) Proof(aim Aim) bool { return s.Proven == aim || s.Proven == ForOne }
 
 // Settings finds them.
 func (f *Flow) Settings(ctx context.Context, g *Gate, s *session.Session) (Settings, error) {
@@ -66,7 +107,10 @@ func (f *Flow) factor(ctx context.Context, g *Gate, s *session.Session) (Setting
 	if err != nil {
 		return Settings{}, err
 	}
-	out := Settings{Number: number, Codes: -1, Trust: g.TrustedDevice, Fresh: f.Fresh(s, now)}
+	out := Settings{Number: number, Codes: -1, Trust: g.TrustedDevice, lang: a.Lang}
+	if aim := Aim(s.ConfirmedFor); proven(s.Record, aim, now) {
+		out.Proven = aim
+	}
 	// The number is the user's own word, not a directory's.
 	out.Changeable = g.Enroll == Self && number == "" || g.Enroll != FromDirectory && number != "" && number == a.Number
 	out.Removable = out.Changeable && number != "" && g.Policy != Required
@@ -74,7 +118,7 @@ func (f *Flow) factor(ctx context.Context, g *Gate, s *session.Session) (Setting
 		out.Codes = len(a.Codes.Hashes)
 	}
 	for _, d := range a.Devices {
-		if now.Before(d.Until) {
+		if now.Before(d.Until) && d.Gen == s.Gen {
 			out.Devices = append(out.Devices, d)
 		}
 	}
@@ -82,8 +126,8 @@ func (f *Flow) factor(ctx context.Context, g *Gate, s *session.Session) (Setting
 }
 
 // Confirm sends a code to the number of a verified session's user, who is to
-// prove it once more.
-func (f *Flow) Confirm(ctx context.Context, g *Gate, c *Call) (*session.Session, Sending, error) {
+// prove it once more for one change.
+func (f *Flow) Confirm(ctx context.Context, g *Gate, c *Call, aim Aim) (*session.Session, Sending, error) {
 	ctx, cancel := detached(ctx, sendTime+5*time.Second)
 	defer cancel()
 	number, _, err := f.number(ctx, g, c.Session.User)
@@ -93,30 +137,30 @@ func (f *Flow) Confirm(ctx context.Context, g *Gate, c *Call) (*session.Session,
 	if number == "" {
 		return c.Session, Sending{Reason: event.NoNumber}, nil
 	}
-	return f.sendFor(ctx, g, c, challenge.Confirm, number)
+	return f.sendFor(ctx, g, c, challenge.Confirm, aim, number)
 }
 
 // sendFor sends the code of a verified session's challenge. One that is under
 // way for the same purpose and number goes on.
-func (f *Flow) sendFor(ctx context.Context, g *Gate, c *Call, what challenge.Purpose, number string) (*session.Session, Sending, error) {
+func (f *Flow) sendFor(ctx context.Context, g *Gate, c *Call, what challenge.Purpose, aim Aim, number string) (*session.Session, Sending, error) {
 	now, err := f.Store.Now(ctx)
 	if err != nil {
 		return nil, Sending{}, err
 	}
 	return f.send(ctx, g, c, c.Session, unasked, func(r session.Record) (challenge.State, error) {
 		st, err := challengeOf(r)
-		if err == nil && st.For == what && st.Number == number && (st.Sends == 0 || now.Before(st.LastSend.Add(challenge.Total))) {
+		if err == nil && st.For == what && st.Aim == string(aim) && st.Number == number && (st.Sends == 0 || now.Before(st.LastSend.Add(challenge.Total))) {
 			return st, nil
 		} else if err != nil && !errors.Is(err, session.ErrGone) {
 			return st, err
 		}
 		st = challenge.New(what)
-		st.Number, st.Lang = number, c.language()
+		st.Aim, st.Number, st.Lang = string(aim), number, c.language()
 		return st, nil
 	})
 }
 
-// Confirmed checks the code of Confirm. The session is fresh then.
+// Confirmed checks the code of Confirm. The one change is open then.
 func (f *Flow) Confirmed(ctx context.Context, g *Gate, c *Call, typed string) (Verification, error) {
 	ctx, cancel := detached(ctx, verifyTime)
 	defer cancel()
@@ -133,7 +177,11 @@ func (f *Flow) settle(ctx context.Context, g *Gate, c *Call, st challenge.State,
 		if cur, err := challengeOf(r); err != nil || cur.ID != st.ID {
 			return r, session.ErrGone
 		}
-		r.Challenge, r.ConfirmedAt = nil, now
+		// A proof counts once: that of the change which this one completes is over.
+		r.Challenge, r.ConfirmedAt, r.ConfirmedFor = nil, time.Time{}, ""
+		if st.For == challenge.Confirm {
+			r.ConfirmedAt, r.ConfirmedFor = now, st.Aim
+		}
 		return r, nil
 	})
 	if gone(err) {
@@ -167,8 +215,13 @@ func (f *Flow) ChangeNumber(ctx context.Context, g *Gate, c *Call, input string)
 	switch {
 	case !set.Changeable:
 		return refuse(event.Denied)
-	case set.Number != "" && !set.Fresh:
+	case set.Number != "" && !set.Proof(ForNumber):
 		return refuse(event.ProofNeeded)
+	}
+	if shut, err := f.shut(ctx); err != nil {
+		return nil, Sending{}, err
+	} else if shut && set.Number == "" {
+		return refuse(event.EnrolmentShut)
 	}
 	n, reason := f.parse(input)
 	switch {
@@ -177,7 +230,7 @@ func (f *Flow) ChangeNumber(ctx context.Context, g *Gate, c *Call, input string)
 	case n.E164() == set.Number:
 		return refuse(event.NumberKnown)
 	}
-	return f.sendFor(ctx, g, c, challenge.NewNumber, n.E164())
+	return f.sendFor(ctx, g, c, challenge.NewNumber, "", n.E164())
 }
 
 // ProveNumber checks the code of ChangeNumber. The number is the user's from
@@ -193,20 +246,30 @@ func (f *Flow) ProveNumber(ctx context.Context, g *Gate, c *Call, typed string) 
 	if v, err = f.settle(ctx, g, c, st, now); v.Reason != event.OK || err != nil {
 		return v, err
 	}
+	shut, err := f.shut(ctx)
+	if err != nil {
+		return Verification{}, err
+	}
 	old := ""
 	a, err := f.Accounts.Change(ctx, g.Users, c.Session.User, c.Session.Epoch, func(a *account.Account) error {
-		old = a.Number
+		if old = a.Number; old == "" && shut {
+			return errShut
+		}
 		a.SetNumber(st.Number, st.Lang, "", now)
 		return nil
 	})
 	if errors.Is(err, account.ErrReset) {
 		return f.end(ctx, g, v.Session, Verification{Reason: event.AlreadyUsed, Ended: true})
+	} else if errors.Is(err, errShut) {
+		return f.refused(ctx, g, v.Session, Verification{Reason: event.EnrolmentShut, Session: v.Session}), nil
 	} else if err != nil {
 		return Verification{}, err
 	}
 	v.Session, err = f.changed(ctx, g, c, v.Session, a.Epoch, event.OK, old, st.Number, st.Lang)
 	return v, err
 }
+
+var errShut = errors.New("enrolment is shut")
 
 // changed is what follows another number, or none: this session goes on in the
 // new epoch, the others end, and both numbers are told.
@@ -241,9 +304,11 @@ func (f *Flow) RemoveNumber(ctx context.Context, g *Gate, c *Call) (event.Reason
 		return event.NoNumber, nil
 	case !set.Removable:
 		return event.Required, nil
-	case !set.Fresh:
-		return event.ProofNeeded, nil
 	}
+	if reason, err := f.use(ctx, g, c, ForRemoval); reason != event.OK || err != nil {
+		return reason, err
+	}
+	s = c.Session
 	var was account.Account
 	a, err := f.Accounts.Change(ctx, g.Users, s.User, s.Epoch, func(a *account.Account) error {
 		was = *a
@@ -255,28 +320,37 @@ func (f *Flow) RemoveNumber(ctx context.Context, g *Gate, c *Call) (event.Reason
 	} else if err != nil {
 		return "", err
 	}
-	_, err = f.changed(ctx, g, c, s, a.Epoch, event.Removed, was.Number, "", was.Lang)
-	return event.OK, err
+	if next, err := f.changed(ctx, g, c, s, a.Epoch, event.Removed, was.Number, "", was.Lang); err != nil {
+		return event.OK, err
+	} else if next != nil {
+		c.Session = next
+	}
+	return event.OK, nil
 }
 
 // RecoveryCodes makes recovery codes: ten, in place of all others. They are
-// shown to the user once. Without renew none are made where there are some.
+// shown to the user once, who is told by text as well. Without renew none are made
+// where there are some.
 func (f *Flow) RecoveryCodes(ctx context.Context, g *Gate, c *Call, renew bool) ([]string, event.Reason, error) {
 	ctx, cancel := detached(ctx, verifyTime)
 	defer cancel()
-	s := c.Session
-	set, err := f.factor(ctx, g, s)
+	set, err := f.factor(ctx, g, c.Session)
 	switch {
 	case err != nil:
 		return nil, "", err
 	case set.Number == "":
 		return nil, event.NoNumber, nil
-	case !set.Fresh:
-		return nil, event.ProofNeeded, nil
+	case set.Codes >= 0 && !renew:
+		return nil, event.CodesExist, nil
 	}
+	if reason, err := f.use(ctx, g, c, ForCodes); reason != event.OK || err != nil {
+		return nil, reason, err
+	}
+	s := c.Session
 	codes, reason, err := f.makeCodes(ctx, g.Users, s.User, s.Epoch, renew)
 	if reason == event.OK {
 		f.emit(ctx, g, s, event.Event{Name: event.CodesMade, Reason: event.OK})
+		f.tell(ctx, g, s.User, set.Number, c.network(), set.lang, sms.NewCodes)
 	}
 	return codes, reason, err
 }
@@ -307,7 +381,8 @@ func (f *Flow) makeCodes(ctx context.Context, app, user string, epoch int, renew
 }
 
 // Recover checks a recovery code, or a code of the help desk: it opens a pending
-// session as its code would, and makes a verified one fresh. It counts toward the
+// session as its code would, and in a verified one it proves the second factor for
+// the call's aim. It counts toward the
 // same locks as codes do.
 func (f *Flow) Recover(ctx context.Context, g *Gate, c *Call, typed string) (Verification, error) {
 	ctx, cancel := detached(ctx, verifyTime)
@@ -336,6 +411,7 @@ func (f *Flow) Recover(ctx context.Context, g *Gate, c *Call, typed string) (Ver
 	var what account.Spent
 	var by string
 	a, err := f.Accounts.Change(ctx, g.Users, s.User, s.Epoch, func(a *account.Account) error {
+		a.Keep(s.Gen)
 		if what, by = a.Spend(code, now); what == account.NoCode {
 			return errNotNow
 		}
@@ -361,7 +437,7 @@ func (f *Flow) Recover(ctx context.Context, g *Gate, c *Call, typed string) (Ver
 		return f.accept(ctx, g, c, st, now)
 	}
 	next, err := f.Sessions.Update(ctx, &g.Gate, s, func(r session.Record) (session.Record, error) {
-		r.ConfirmedAt = now
+		r.ConfirmedAt, r.ConfirmedFor = now, string(c.Aim)
 		return r, nil
 	})
 	if err != nil {

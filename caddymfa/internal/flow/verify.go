@@ -174,6 +174,15 @@ func (f *Flow) accept(ctx context.Context, g *Gate, c *Call, st challenge.State,
 		return Verification{}, err
 	}
 	epoch := s.Epoch
+	if st.Enrol && g.Enroll != Invite {
+		// Now that the session was taken, it is certain that the store has kept what it
+		// had at the login; but that may have been nothing already.
+		if shut, err := f.shut(ctx); err != nil {
+			return Verification{}, err
+		} else if shut {
+			return f.end(ctx, g, taken, Verification{Reason: event.EnrolmentShut, Ended: true})
+		}
+	}
 	if st.Enrol && g.Enroll == Invite {
 		if err := f.Accounts.UseInvite(ctx, g.Users, intake.FoldUser(s.User), st.Invite); errors.Is(err, account.ErrNotInvited) {
 			f.emit(ctx, g, s, event.Event{Name: event.Verify, Reason: event.AlreadyUsed, Err: err})
@@ -206,7 +215,7 @@ func (f *Flow) accept(ctx context.Context, g *Gate, c *Call, st challenge.State,
 	f.Limits.Unwithhold(ctx, len(s.Reply))
 	rel, deliver := f.release(ctx, g, st, answer)
 	rec := session.Record{
-		Level: session.Verified, Jar: s.Jar, User: s.User, As: s.As, Rule: s.Rule, Epoch: epoch, Basic: s.Basic,
+		Level: session.Verified, Gen: s.Gen, Jar: s.Jar, User: s.User, As: s.As, Rule: s.Rule, Epoch: epoch, Basic: s.Basic,
 		VerifiedAt: now, SeenAt: time.Now(), ExpiresAt: now.Add(g.Lifetime),
 	}
 	if deliver {

@@ -69,21 +69,26 @@ func (f *Flow) withhold(ctx context.Context, g *Gate, c *Call, a accepted) (Outc
 	if err != nil {
 		return Outcome{}, err
 	}
-	acc, standing, err := f.look(ctx, g, a.user, a.ahead)
+	known, err := f.look(ctx, g, a.user, a.ahead)
 	if err != nil {
 		return Outcome{}, err
 	}
+	acc, standing := known.account, known.standing
 	number, err := f.numberOf(ctx, g, a.user, acc)
 	if err != nil {
 		return Outcome{}, err
 	}
 	switch {
+	case g.Policy != Off && number == "" && known.shut && g.Enroll != FromDirectory && (g.Policy == Optional || g.Enroll != Invite):
+		return refuse(event.EnrolmentShut, nil)
 	case g.Policy == Off, g.Policy == Optional && number == "":
 		return f.letIn(ctx, g, c, a, acc.Epoch, now, event.NoFactor)
 	case number == "" && g.Enroll == FromDirectory:
 		return refuse(event.NoNumber, nil)
 	case number == "" && g.Enroll == Invite:
-		if until, err := f.Accounts.Invited(ctx, g.Users, intake.FoldUser(a.user)); err != nil {
+		if gen, err := f.gen(ctx); err != nil {
+			return Outcome{}, err
+		} else if until, err := f.Accounts.Invited(ctx, g.Users, intake.FoldUser(a.user), gen); err != nil {
 			return Outcome{}, err
 		} else if until.IsZero() {
 			return refuse(event.NotInvited, nil)
@@ -192,7 +197,7 @@ func overtaken(err error) (Outcome, error) {
 // letIn opens a verified session without a second factor, where the policy says so.
 func (f *Flow) letIn(ctx context.Context, g *Gate, c *Call, a accepted, epoch int, now time.Time, why event.Reason) (Outcome, error) {
 	s, err := f.open(ctx, g, c, session.Record{
-		Level: session.Verified, Jar: a.jar, User: a.user, As: a.as, Rule: a.ruleName(), Epoch: epoch, Basic: a.basic, Weak: true,
+		Level: session.Verified, Jar: a.jar, User: a.user, As: a.as, Rule: a.ruleName(), Epoch: epoch, Basic: a.basic,
 		VerifiedAt: now, SeenAt: time.Now(), ExpiresAt: now.Add(g.Lifetime),
 	})
 	if errors.Is(err, session.ErrGone) {

@@ -141,6 +141,13 @@ func (c *client) password(user string, head ...string) string {
 	return second["SecondFactorAuthenticationToken"].(string) //nolint:forcetypeassert // a test may panic
 }
 
+// stepUp proves the second factor once more, for what the query says.
+func (c *client) stepUp(user, query string, access ...string) {
+	c.w.t.Helper()
+	c.ok("GET", "/auth/account/reauth/2fa", query, "", access...)
+	c.ok("PUT", "/auth/account/reauth/2fa/otp", "", `{"otp":"`+c.w.phones.last(c.w.t, user)+`"}`, access...)
+}
+
 // tokens signs a user in by the API.
 func (c *client) tokens(user string) (access, refresh string) {
 	c.w.t.Helper()
@@ -692,12 +699,19 @@ func TestAPIEnrols(t *testing.T) {
 			t.Fatal(c.body)
 		}
 
-		// Recovery codes, once.
+		// Recovery codes, once, and not by the code of the login.
+		c.no(1143, "GET", "/auth/account/2fa/backupcode", "", "", access...)
+		c.stepUp("alice", "for=number", access...)
+		c.no(1143, "GET", "/auth/account/2fa/backupcode", "", "", access...)
+		c.no(908, "GET", "/auth/account/reauth/2fa", "for=anything", "", access...)
+		c.stepUp("alice", "for=codes", access...)
 		list, _ := c.ok("GET", "/auth/account/2fa/backupcode", "", "", access...)["BackUpCodes"].([]any)
 		if len(list) != 10 {
 			t.Fatal(c.body)
 		}
 		c.no(1127, "GET", "/auth/account/2fa/backupcode", "", "", access...)
+		c.no(1143, "GET", "/auth/account/2fa/backupcode/reset", "", "", access...)
+		c.stepUp("alice", "", access...) // LoginRadius' clients cannot say what it is for
 		again, _ := c.ok("GET", "/auth/account/2fa/backupcode/reset", "", "", access...)["BackUpCodes"].([]any)
 		secret := []string{"X-LoginRadius-ApiSecret", apiSecret}
 		c.no(1127, "GET", "/manage/account/2fa/backupcode", "uid="+uid, "", secret...)
@@ -726,6 +740,10 @@ func TestAPIEnrols(t *testing.T) {
 		b.ok("POST", "/manage/account/"+uid+"/reauth/password", "", proof, secret...)
 
 		// Another number: the old one's code does not prove it, other sessions end.
+		if c.no(1143, "PUT", "/auth/account/2fa", "", `{"phoneno2fa":"+447400654321"}`, access...); !w.phones.told(numbers["alice"], "new recovery codes") {
+			t.Error("the owner was not told of recovery codes")
+		}
+		c.stepUp("alice", "for=number", access...)
 		c.no(1106, "PUT", "/auth/account/2fa", "", `{"phoneno2fa":"+447400123456"}`, access...)
 		c.ok("PUT", "/auth/account/2fa", "", `{"phoneno2fa":"+447400654321"}`, access...)
 		c.no(1069, "PUT", "/auth/account/reauth/2fa/otp", "", `{"otp":"`+w.phones.last(t, "bob")+`"}`, access...)

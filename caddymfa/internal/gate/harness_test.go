@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/caddymfa/caddymfa/caddymfa/internal/account"
+	"github.com/caddymfa/caddymfa/caddymfa/internal/birth"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/challenge"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/event"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/flow"
@@ -220,6 +221,12 @@ type world struct {
 	phones *inbox
 	gates  []*gate.Gate
 	events *log
+	// births are the nodes' watches over what lies below store; born says what their
+	// machines remember, nil for nothing.
+	births []*birth.Watch
+	born   func(node int) birth.Options
+	ring   *keyring.Ring
+	cfg    []config
 	// observe: the gates only look.
 	observe bool
 }
@@ -270,6 +277,20 @@ func (p *inbox) lastTo(t *testing.T, number string) string {
 		}
 	}
 	t.Fatalf("no text to %s", number)
+	return ""
+}
+
+// latest is the code of the last text to anybody.
+func (p *inbox) latest(t *testing.T) string {
+	t.Helper()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, v := range slices.Backward(p.texts) {
+		if m := codeText.FindStringSubmatch(v.Text); m != nil {
+			return m[1]
+		}
+	}
+	t.Fatal("no text")
 	return ""
 }
 
@@ -490,11 +511,18 @@ func each(t *testing.T, f func(t *testing.T, w *world), cfg ...config) {
 
 func newWorld(t *testing.T, s backend, nodes int, application http.Handler, cfg ...config) *world {
 	t.Helper()
-	w := &world{t: t, http2: s.http2, store: &faulty{Store: s.Store}, app: &app{Handler: application}, phones: &inbox{}, events: &log{}}
+	return newWorldOf(t, s, nil, nodes, application, cfg...)
+}
+
+// newWorldOf is a world whose machines remember something of their store.
+func newWorldOf(t *testing.T, s backend, born func(int) birth.Options, nodes int, application http.Handler, cfg ...config) *world {
+	t.Helper()
+	w := &world{born: born, t: t, http2: s.http2, store: &faulty{Store: s.Store}, app: &app{Handler: application}, phones: &inbox{}, events: &log{}}
 	ring, err := keyring.New([]byte("a secret of the tests with at least 32 bytes"))
 	if err != nil {
 		t.Fatal(err)
 	}
+	w.ring, w.cfg = ring, cfg
 	for range nodes {
 		w.node(ring, cfg)
 	}
@@ -505,6 +533,13 @@ func newWorld(t *testing.T, s backend, nodes int, application http.Handler, cfg 
 func (w *world) node(ring *keyring.Ring, cfg []config) {
 	t := w.t
 	t.Helper()
+	remembers := birth.Options{}
+	if w.born != nil {
+		remembers = w.born(len(w.nodes))
+	}
+	watch := birth.New(w.store.Store, ring, remembers)
+	watch.Listen(birth.Listener{Event: w.events.add})
+	w.births = append(w.births, watch)
 	texts, err := sms.NewTemplates(nil)
 	if err != nil {
 		t.Fatal(err)
@@ -518,9 +553,10 @@ func (w *world) node(ring *keyring.Ring, cfg []config) {
 		t.Fatal(err)
 	}
 	table := session.NewTable(w.store, ring)
+	table.Within(watch.Generation)
 	t.Cleanup(table.Close)
 	f := &flow.Flow{
-		Sessions: table, Store: w.store, Accounts: account.New(w.store, ring, account.Rules{}),
+		Sessions: table, Store: w.store, Birth: watch, Accounts: account.New(w.store, ring, account.Rules{}),
 		Limits: limit.New(w.store, ring, limit.Limits{IPSends: limit.Rate{N: 1000, Window: time.Hour}}), Directory: directory(numbers), SMS: w.phones, Texts: texts,
 		Phones: phone.Policy{Countries: []string{"GB"}}, Codes: codes, Events: w.events.add,
 	}

@@ -484,7 +484,7 @@ func TestMarkedNumbersInTheSettings(t *testing.T) {
 		w.report(0, at, reportOf("undelivered", "30006"))
 		confirm := func() *client {
 			w.store.ahead.Store(int64(20 * time.Minute))
-			return c.post("/mfa/settings/confirm", url.Values{"secondfactorauthenticationtoken": {token(t, c)}})
+			return c.post("/mfa/settings/confirm", url.Values{"for": {"codes"}, "secondfactorauthenticationtoken": {token(t, c)}})
 		}
 		if confirm(); c.status != http.StatusBadRequest || len(p.sent()) != 1 || !strings.Contains(c.body, "not a mobile phone") {
 			t.Fatalf("%d, %d texts\n%s", c.status, len(p.sent()), c.body)
@@ -492,7 +492,7 @@ func TestMarkedNumbersInTheSettings(t *testing.T) {
 		if confirm(); c.status != http.StatusSeeOther || len(p.sent()) != 2 {
 			t.Fatalf("%d, %d texts\n%s", c.status, len(p.sent()), c.body)
 		}
-		c.get("/mfa/settings/confirm")
+		c.get("/mfa/settings/confirm?for=codes")
 		if !strings.Contains(c.body, `id="delivery"`) || strings.Contains(c.body, "data-status") {
 			t.Errorf("%s", c.body)
 		}
@@ -505,7 +505,7 @@ func TestMarkedNumbersInTheSettings(t *testing.T) {
 // token reads the token of a page of the settings.
 func token(t *testing.T, c *client) string {
 	t.Helper()
-	c.get("/mfa/settings/confirm")
+	c.get("/mfa/settings/confirm?for=codes")
 	m := tokenField.FindStringSubmatch(c.body)
 	if m == nil {
 		t.Fatalf("no token: %d %s", c.status, c.body)

@@ -178,7 +178,7 @@ func status(reason event.Reason) int {
 		return http.StatusUnauthorized
 	case event.Ambiguous, event.LoginByGet:
 		return http.StatusBadRequest
-	case event.Denied, event.CrossSite, event.TrapHit, event.AnotherUser, event.NoNumber, event.NotInvited, event.NoUser, event.LockedOut, event.Disabled:
+	case event.Denied, event.CrossSite, event.TrapHit, event.AnotherUser, event.NoNumber, event.NotInvited, event.EnrolmentShut, event.NoUser, event.LockedOut, event.Disabled:
 		return http.StatusForbidden
 	case event.InProgress:
 		return http.StatusConflict

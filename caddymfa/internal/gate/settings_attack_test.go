@@ -81,9 +81,17 @@ func (w *world) later() { w.store.ahead.Add(int64(flow.FreshFor + time.Minute)) 
 
 var codeItem = regexp.MustCompile(`<li><code>([a-z2-9-]{17})</code></li>`)
 
-// codes makes recovery codes, with a fresh proof.
+// prove gives the second factor once more, for one change.
+func (c *client) prove(what string) *client {
+	c.w.t.Helper()
+	c.send("settings/confirm", "for", what).to("/mfa/settings/confirm?for=" + what)
+	return c.send("settings/confirm/verify", "for", what, "otp", c.w.phones.latest(c.w.t)).to("/mfa/settings/" + what)
+}
+
+// codes makes recovery codes, with a proof for them.
 func (c *client) codes() (codes []string) {
 	c.w.t.Helper()
+	c.prove("codes")
 	c.send("settings/codes").is(http.StatusOK)
 	for _, m := range codeItem.FindAllStringSubmatch(c.body, -1) {
 		codes = append(codes, m[1])
@@ -94,9 +102,10 @@ func (c *client) codes() (codes []string) {
 	return codes
 }
 
-// change moves the number to another, with a fresh proof.
+// change moves the number to another, with a proof for that.
 func (c *client) change() *client {
 	c.w.t.Helper()
+	c.prove("number")
 	c.send("settings/number", "phoneno2fa", another).to("/mfa/settings/number")
 	return c.send("settings/number/verify", "otp", c.w.phones.lastTo(c.w.t, another)).is(http.StatusOK, "Your number was changed", "99")
 }
@@ -151,7 +160,8 @@ func TestAUserChangesTheNumber(t *testing.T) {
 		}
 		c.in("alice").get("/mfa/settings").is(http.StatusOK, "<strong>99</strong>")
 		elsewhere.out()
-		c.codes() // the proof of the new number is one, and the session goes on
+		c.send("settings/codes").to("/mfa/settings/confirm?for=codes") // the code of the change was for the change
+		c.codes()                                                      // and the session goes on
 		d := w.browser().pends("alice")
 		d.code(w.phones.lastTo(t, another)).in("alice")
 	}, byThemselves)
@@ -165,7 +175,7 @@ func TestAttack_G1_CodesFromBeforeAnotherNumberAreDead(t *testing.T) {
 		asking.send("settings/confirm", "for", "number").to("/mfa/settings/confirm?for=number")
 		confirm := w.phones.last(t, "alice")
 		token := asking.token()
-		c.send("settings/confirm").to("/mfa/settings/confirm") // this session's own
+		c.send("settings/confirm", "for", "codes").to("/mfa/settings/confirm?for=codes") // this session's own
 		own := w.phones.last(t, "alice")
 		c.change()
 
@@ -315,8 +325,10 @@ func TestAttack_E9_ALockedUserIsLockedAtEveryDoor(t *testing.T) {
 				return open[2].do(http.MethodPost, "/mfa/recover", `{"backupcode":"`+codes[0]+`"}`, "Content-Type", "application/json")
 			},
 			"trusted browser": func() *client { return device.get("/login").login("alice", "pw-a") },
-			"settings":        func() *client { return c.send("settings/confirm") },
-			"settings, code":  func() *client { return trusting.send("settings/confirm/verify", "backupcode", codes[0]) },
+			"settings":        func() *client { return c.send("settings/confirm", "for", "number") },
+			"settings, code": func() *client {
+				return trusting.send("settings/confirm/verify", "for", "number", "backupcode", codes[0])
+			},
 		} {
 			d := try()
 			if d.status != http.StatusForbidden || !strings.Contains(strings.ToLower(d.body), "locked") {
@@ -363,7 +375,7 @@ func TestAttack_G3_AResetLeavesNothing(t *testing.T) {
 		for range 6 {
 			w.browser().pends("alice").code(other(right)) // counters
 		}
-		site, underWay := c.loaded()
+		site, underWay := c.prove("codes").loaded()
 
 		must(t, w.flow().Reset(t.Context(), operator("alice")))
 
@@ -691,8 +703,8 @@ func TestAttack_M10_NamesInTheBodyChangeNothing(t *testing.T) {
 		thief.send("settings/sessions", append(ids, "all", "others")...).to("/mfa/settings")
 		thief.send("settings/devices", append(ids, "id", device)...).to("/mfa/settings")
 		thief.send("settings/devices", append(ids, "all", "all")...).to("/mfa/settings")
-		thief.send("settings/codes", ids...).is(http.StatusOK)
-		thief.send("settings/number", append(ids, "phoneno2fa", another)...).to("/mfa/settings/number")
+		thief.prove("codes").send("settings/codes", ids...).is(http.StatusOK)
+		thief.prove("number").send("settings/number", append(ids, "phoneno2fa", another)...).to("/mfa/settings/number")
 		thief.send("settings/number/verify", append(ids, "otp", w.phones.lastTo(t, another))...).is(http.StatusOK)
 		bob.in("bob").get("/mfa/settings").is(http.StatusOK, "<strong>21</strong>", "You have none yet", device)
 		if refs := bob.sessions(); !slices.Equal(refs, victims) {
@@ -808,8 +820,6 @@ func TestAttack_D7_SettingsPutNoSecretInEvents(t *testing.T) {
 		w.browser().pends("alice").send("recover", "backupcode", codes[0]).is(http.StatusForbidden)
 		d.returns().get("/login").login("alice", "pw-a")
 		w.later()
-		c.send("settings/confirm").to("/mfa/settings/confirm")
-		c.send("settings/confirm/verify", "otp", w.phones.last(t, "alice")).to("/mfa/settings")
 		c.change()
 		must(t, w.flow().Reset(t.Context(), operator("alice")))
 		w.phones.mu.Lock()
@@ -859,11 +869,11 @@ func TestAttack_E10_E11_CodesOfTheSettings(t *testing.T) {
 		c.send("resend", "for", "codes").is(http.StatusOK)
 		fresh := w.phones.last(t, "alice")
 		c.send("settings/number/verify", "otp", fresh).is(http.StatusForbidden)
-		c.send("settings/confirm/verify", "for", "https://evil.example/", "otp", fresh).to("/mfa/settings")
+		c.send("settings/confirm/verify", "for", "https://evil.example/", "otp", fresh).to("/mfa/settings/codes") // what it was sent for
 		c.send("settings/confirm/verify", "otp", fresh).is(http.StatusForbidden)
 		// Five wrong ones use a code up, and not the session.
 		w.later()
-		c.send("settings/confirm").to("/mfa/settings/confirm")
+		c.send("settings/confirm", "for", "number").to("/mfa/settings/confirm?for=number")
 		right = w.phones.last(t, "alice")
 		for range 5 {
 			c.send("settings/confirm/verify", "otp", other(right)).is(http.StatusForbidden)
@@ -872,15 +882,15 @@ func TestAttack_E10_E11_CodesOfTheSettings(t *testing.T) {
 			t.Errorf("%s", c.body)
 		}
 		c.send("settings/confirm/verify", "otp", right).is(http.StatusForbidden)
-		c.in("alice").send("settings/confirm").to("/mfa/settings/confirm")
-		c.send("settings/confirm/verify", "otp", w.phones.last(t, "alice")).to("/mfa/settings")
+		c.in("alice").send("settings/confirm", "for", "number").to("/mfa/settings/confirm?for=number")
+		c.send("settings/confirm/verify", "otp", w.phones.last(t, "alice")).to("/mfa/settings/number")
 	}, byThemselves)
 }
 
 func TestAttack_E4_OneWinnerOfACodeInASession(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		c := w.enrol("alice")
-		c.send("settings/confirm").to("/mfa/settings/confirm")
+		c.send("settings/confirm", "for", "codes").to("/mfa/settings/confirm?for=codes")
 		token, right, before := c.token(), w.phones.last(t, "alice"), w.events.count(event.Verify, event.OK)
 		var wg sync.WaitGroup
 		for range 20 {
@@ -907,7 +917,7 @@ func TestAttack_E3_RecoveryInASessionIsBounded(t *testing.T) {
 			d := c.copy()
 			wg.Go(func() {
 				d.post("/mfa/settings/confirm/verify", url.Values{
-					"backupcode": {fmt.Sprintf("aaaaaaaaaaaaa%c%c", 'b'+i%20, 'b'+i/20)}, "secondfactorauthenticationtoken": {token},
+					"backupcode": {fmt.Sprintf("aaaaaaaaaaaaa%c%c", 'b'+i%20, 'b'+i/20)}, "for": {"codes"}, "secondfactorauthenticationtoken": {token},
 				})
 			})
 		}
@@ -915,7 +925,7 @@ func TestAttack_E3_RecoveryInASessionIsBounded(t *testing.T) {
 		if n := w.events.count(event.Verify, event.WrongRecovery); n < 1 || n > 4 {
 			t.Errorf("%d codes were compared, besides the last", n)
 		}
-		c.send("settings/confirm/verify", "backupcode", codes[0]).is(http.StatusForbidden)
+		c.send("settings/confirm/verify", "for", "codes", "backupcode", codes[0]).is(http.StatusForbidden)
 		c.get("/mfa/settings").is(http.StatusOK, "You have 10 left") // it was counted, not compared
 	}, byThemselves)
 }

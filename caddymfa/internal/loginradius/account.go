@@ -146,12 +146,28 @@ func listed(list []string, reason event.Reason, err error) (any, *problem) {
 	return struct{ BackUpCodes []string }{list}, nil
 }
 
+// aim is what a step-up is for: the parameter for, which is ours, where it is there.
+// LoginRadius' own clients cannot say it.
+func (v *visit) aim() (flow.Aim, *problem) {
+	switch aim := flow.Aim(v.param("for")); aim {
+	case "":
+		return flow.ForOne, nil
+	case flow.ForNumber, flow.ForCodes, flow.ForRemoval:
+		return aim, nil
+	}
+	return "", fail(badParameter, event.Ambiguous)
+}
+
 // stepUp sends a code to prove the second factor once more.
 func (a *API) stepUp(v *visit) (any, *problem) {
 	if p := a.template(v, v.param("smstemplate2fa")); p != nil {
 		return nil, p
 	}
-	s, sending, err := a.Flow.Confirm(v.c.R.Context(), v.g, v.c)
+	aim, p := v.aim()
+	if p != nil {
+		return nil, p
+	}
+	s, sending, err := a.Flow.Confirm(v.c.R.Context(), v.g, v.c, aim)
 	text, p := a.sent(v, s, sending, err)
 	if p != nil {
 		return nil, p
@@ -180,6 +196,10 @@ func (a *API) stepUpByCode(v *visit) (any, *problem) {
 	code := v.field("backupcode")
 	if code == "" {
 		return nil, fail(1192, event.MalformedCode)
+	}
+	var p *problem
+	if v.c.Aim, p = v.aim(); p != nil {
+		return nil, p
 	}
 	res, err := a.Flow.Recover(v.c.R.Context(), v.g, v.c, code)
 	return a.steppedUp(v, bySecond, v.proven(res, err))

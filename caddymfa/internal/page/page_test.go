@@ -32,7 +32,7 @@ var reasons = []event.Reason{
 	event.WrongCode, event.MalformedCode, event.ExpiredCode, event.UsedUp, event.AlreadyUsed, event.LockedOut,
 	event.Disabled, event.BadToken, event.Logout, event.AppLogout, event.Cancelled, event.SameUser, event.NoFactor,
 	event.ProofNeeded, event.Required, event.CodesExist, event.NumberKnown, event.WrongRecovery, event.Removed,
-	event.NotInvited, event.WrongInvite, event.Unidentified,
+	event.NotInvited, event.EnrolmentShut, event.WrongInvite, event.Unidentified,
 	event.NumberDead, event.NoMobile, event.OptedOut, event.Blocked, event.PhoneOff, event.Undelivered,
 }
 
@@ -41,7 +41,7 @@ var told = []event.Reason{
 	event.Anonymous, event.UnknownHandle, event.NotSent, event.BodyTooLarge, event.NoRoom, event.AnotherUser, event.Denied, event.Ambiguous, event.CrossSite, event.LoginByGet,
 	event.Upgrade, event.StoreDown, event.LoginLoop, event.TooManyVisitors, event.ClientLogins, event.InProgress, event.TrapHit,
 	event.NoAnswer, event.Unreadable, event.NoVerdict, event.NoUser, event.NoNumber, event.UsedUp, event.AlreadyUsed,
-	event.LockedOut, event.Disabled, event.BadToken, event.Pending, event.NotInvited, event.Unidentified,
+	event.LockedOut, event.Disabled, event.BadToken, event.Pending, event.NotInvited, event.EnrolmentShut, event.Unidentified,
 }
 
 func pages(t *testing.T) *Pages {

@@ -49,8 +49,8 @@ var same = map[string]string{
 	"title.unreadable": "title.no_answer", "title.no_verdict": "title.no_answer", "title.no_user": "title.no_answer",
 	"message.unreadable": "message.no_answer", "message.no_verdict": "message.no_answer", "message.no_user": "message.no_answer",
 	"title.disabled": "title.locked", "title.locked_later": "title.locked", "problem.locked_later": "problem.locked",
-	"problem.store_unavailable": "problem.gateway_unavailable",
-	"problem.number_limit":      "problem.user_limit", "problem.client_limit": "problem.user_limit", "problem.prefix_limit": "problem.user_limit", "problem.budget": "problem.user_limit",
+	"problem.store_unavailable": "problem.gateway_unavailable", "problem.enrolment_shut": "message.enrolment_shut",
+	"problem.number_limit": "problem.user_limit", "problem.client_limit": "problem.user_limit", "problem.prefix_limit": "problem.user_limit", "problem.budget": "problem.user_limit",
 	"problem.country_limit": "problem.user_limit", "problem.app_limit": "problem.user_limit", "problem.country_unanswered": "problem.user_limit",
 }
 

@@ -76,13 +76,14 @@ var codes = map[event.Reason]int{
 	event.StoreDown: 950, event.NoAnswer: 950, event.Unreadable: 950, event.NoVerdict: 950, event.NoUser: 950,
 	event.NoNumber: 1101, event.NoForm: 1130, event.Denied: 1143, event.WrongPassword: 966,
 	event.ProofNeeded: 1143, event.Required: 1121, event.CodesExist: 1127, event.WrongRecovery: 1129, event.NumberKnown: 1106,
-	event.UnknownText: 908, event.NotInvited: 1143, event.WrongInvite: 1129,
+	event.UnknownText: 908, event.NotInvited: 1143, event.WrongInvite: 1129, event.EnrolmentShut: 1143,
 }
 
 // own are messages that say more than LoginRadius' do.
 var own = map[event.Reason]string{
 	event.Anonymous: "Sign in first", event.TooManyVisitors: "Too many requests", event.ClientLogins: "Too many wrong passwords from this network",
 	event.ProofNeeded: "Prove the second factor again first", event.NotInvited: "An invitation is needed first", event.WrongInvite: "Invalid invitation",
+	event.EnrolmentShut: "Nobody can add a first phone number at the moment",
 }
 
 // ErrorCode is LoginRadius' number for a reason: 971, an invalid request, for what it

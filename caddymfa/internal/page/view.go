@@ -132,8 +132,8 @@ type Settings struct {
 	Left int `json:"recovery_codes"`
 	// Trust: the site allows trusted browsers.
 	Trust bool `json:"trusted_browsers_allowed"`
-	// Fresh: the second factor was given lately enough to change it.
-	Fresh    bool   `json:"proof_fresh"`
+	// Proven is the change that the second factor was given for lately, "" for none.
+	Proven   string `json:"proven_for"`
 	Sessions []Seen `json:"sessions"`
 	Devices  []Seen `json:"trusted_browsers"`
 }

@@ -384,7 +384,7 @@ func (p *Portal) sent(v *visit, s *session.Session, sending flow.Sending, err er
 		code = http.StatusBadRequest
 	case event.GatewayDown, event.StoreDown, event.Budget, event.CountryLimit, event.AppLimit, event.Unanswered:
 		code = http.StatusServiceUnavailable
-	case event.Denied, event.NotInvited, event.LockedOut, event.Disabled:
+	case event.Denied, event.NotInvited, event.EnrolmentShut, event.LockedOut, event.Disabled:
 		code = http.StatusForbidden
 	default:
 		code = http.StatusTooManyRequests

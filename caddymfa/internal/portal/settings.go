@@ -22,8 +22,12 @@ func (v *visit) wanted() string {
 	if v.form != nil {
 		name, _ = v.field("for")
 	}
-	switch name {
-	case "number", "codes", "remove":
+	return listed(name)
+}
+
+func listed(name string) string {
+	switch flow.Aim(name) {
+	case flow.ForNumber, flow.ForCodes, flow.ForRemoval:
 		return name
 	}
 	return ""
@@ -42,7 +46,7 @@ func (p *Portal) found(v *visit) (flow.Settings, bool) {
 func shown(v *visit, set flow.Settings) page.Settings {
 	out := page.Settings{
 		Ending: ending(set.Number), Changeable: set.Changeable, Removable: set.Removable, Left: set.Codes,
-		Trust: set.Trust > 0, Fresh: set.Fresh, Sessions: []page.Seen{}, Devices: []page.Seen{},
+		Trust: set.Trust > 0, Proven: string(set.Proven), Sessions: []page.Seen{}, Devices: []page.Seen{},
 	}
 	for _, m := range set.Sessions {
 		out.Sessions = append(out.Sessions, page.Seen{ID: m.Ref, Browser: m.Agent, Since: m.Started, This: m.Of(v.c.Session)})
@@ -100,11 +104,7 @@ func (p *Portal) stepURL(v *visit, st challenge.State) string {
 	if st.For == challenge.NewNumber {
 		return p.Prefix + "/settings/number"
 	}
-	at := p.Prefix + "/settings/confirm"
-	if what := v.wanted(); what != "" {
-		at += "?for=" + what
-	}
-	return at
+	return p.Prefix + "/settings/confirm?for=" + listed(st.Aim)
 }
 
 // stepView describes a step of the settings: its code where one is under way,
@@ -115,9 +115,13 @@ func (p *Portal) stepView(v *visit, st challenge.State, none error) page.View {
 	} else if v.step == "" {
 		v.step = page.StepConfirm
 	}
+	aim := v.wanted()
+	if aim == "" && st.For == challenge.Confirm {
+		aim = st.Aim
+	}
 	view := page.View{Kind: page.Number, Regions: p.Regions}
 	switch {
-	case none == nil && st.For == purposes[v.step] && time.Now().Before(st.LastSend.Add(challenge.Total)) && !v.c.R.URL.Query().Has("number"):
+	case none == nil && st.For == purposes[v.step] && (v.step != page.StepConfirm || st.Aim == aim) && time.Now().Before(st.LastSend.Add(challenge.Total)) && !v.c.R.URL.Query().Has("number"):
 		view = p.codeView(v, st)
 		view.Change = v.step == page.StepNumber
 	case v.step == page.StepConfirm:
@@ -127,7 +131,7 @@ func (p *Portal) stepView(v *visit, st challenge.State, none error) page.View {
 		}
 		view = page.View{Kind: page.Confirm, Ending: ending(set.Number)}
 	}
-	view.Step, view.For = v.step, v.wanted()
+	view.Step, view.For = v.step, aim
 	return view
 }
 
@@ -140,9 +144,9 @@ func (p *Portal) confirming(v *visit) {
 	case !ok:
 	case v.json:
 		page.WriteJSON(v.w, http.StatusOK, shown(v, set))
-	case set.Number == "":
+	case set.Number == "", v.wanted() == "":
 		p.done(v, "")
-	case set.Fresh:
+	case set.Proof(flow.Aim(v.wanted())):
 		p.done(v, v.wanted())
 	case v.c.R.URL.Query().Get("code") == "recovery":
 		p.page(v, http.StatusOK, page.View{Kind: page.Recovery, Step: v.step, For: v.wanted()})
@@ -153,7 +157,11 @@ func (p *Portal) confirming(v *visit) {
 
 func (p *Portal) confirm(v *visit) {
 	v.step = page.StepConfirm
-	s, sending, err := p.Flow.Confirm(v.c.R.Context(), v.g, v.c)
+	if v.wanted() == "" { // a proof is for one change, or for nothing
+		p.not(v, event.Ambiguous)
+		return
+	}
+	s, sending, err := p.Flow.Confirm(v.c.R.Context(), v.g, v.c, flow.Aim(v.wanted()))
 	if err == nil && sending.Reason == event.NoNumber {
 		p.not(v, sending.Reason)
 		return
@@ -166,11 +174,15 @@ func (p *Portal) confirmed(v *visit) {
 	v.step = page.StepConfirm
 	field, check := "otp", p.Flow.Confirmed
 	if _, state := v.field("backupcode"); state != intake.Absent {
+		if v.c.Aim = flow.Aim(v.wanted()); v.c.Aim == "" { // it would be spent for nothing
+			p.fail(v, http.StatusBadRequest, event.Ambiguous)
+			return
+		}
 		field, check = "backupcode", p.Flow.Recover
 	}
 	if res, ok := p.check(v, field, check); ok {
 		p.renew(v, res.Session)
-		p.done(v, v.wanted())
+		p.done(v, listed(res.Session.ConfirmedFor))
 	}
 }
 
@@ -183,7 +195,7 @@ func (p *Portal) number(v *visit) {
 		page.WriteJSON(v.w, http.StatusOK, shown(v, set))
 	case !set.Changeable:
 		p.done(v, "")
-	case view.Kind == page.Number && set.Number != "" && !set.Fresh:
+	case view.Kind == page.Number && set.Number != "" && !set.Proof(flow.ForNumber):
 		p.prove(v, "number")
 	default:
 		p.page(v, http.StatusOK, view)
@@ -234,6 +246,7 @@ func (p *Portal) makeCodes(v *visit) {
 	codes, reason, err := p.Flow.RecoveryCodes(v.c.R.Context(), v.g, v.c, true)
 	switch {
 	case err == nil && reason == event.OK && v.json:
+		p.renew(v, v.c.Session)
 		page.WriteJSON(v.w, http.StatusOK, page.BackupCodes{BackUpCodes: codes})
 	case p.changed(v, "codes", reason, err):
 		p.page(v, http.StatusOK, page.View{Kind: page.Codes, New: codes})
@@ -249,7 +262,7 @@ func (p *Portal) asking(v *visit, what string, kind page.Kind) {
 		page.WriteJSON(v.w, http.StatusOK, shown(v, set))
 	case set.Number == "", kind == page.Remove && !set.Removable:
 		p.done(v, "")
-	case !set.Fresh:
+	case !set.Proof(flow.Aim(what)):
 		p.prove(v, what)
 	default:
 		p.page(v, http.StatusOK, page.View{Kind: kind, Settings: shown(v, set)})
@@ -259,6 +272,9 @@ func (p *Portal) asking(v *visit, what string, kind page.Kind) {
 // changed reports whether a change was made and a page is to say so; everything
 // else is answered.
 func (p *Portal) changed(v *visit, what string, reason event.Reason, err error) bool {
+	if err == nil && reason == event.OK {
+		p.renew(v, v.c.Session) // without the proof that was used
+	}
 	switch {
 	case err != nil:
 		p.storeDown(v, err)

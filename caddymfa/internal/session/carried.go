@@ -51,12 +51,15 @@ var ErrTooLarge = errors.New("session: too large for a cookie")
 type cargo struct {
 	Jar   jar.Jar `json:"j,omitzero"`
 	Tried string  `json:"t,omitempty"`
+	// Gen is the store's generation: with its content a store has lost the marks of
+	// sessions that have ended.
+	Gen uint64 `json:"g,omitempty"`
 }
 
 func (t *Table) sealCarried(gate string, s *Session) string {
 	plain := binary.BigEndian.AppendUint64(append(make([]byte, 0, 512), s.ID[:]...), s.Version)
 	plain = binary.BigEndian.AppendUint64(plain, uint64(s.ExpiresAt.Unix())) //nolint:gosec // after 1970
-	rest, err := json.Marshal(cargo{s.Jar, s.Tried})
+	rest, err := json.Marshal(cargo{s.Jar, s.Tried, s.Gen})
 	if err != nil {
 		panic(err) // our own types
 	}
@@ -83,7 +86,7 @@ func (t *Table) openCarried(gate, value string) (*Session, bool) {
 	s := &Session{Version: binary.BigEndian.Uint64(plain[len(ID{}):]), carried: true}
 	copy(s.ID[:], plain)
 	ends := binary.BigEndian.Uint64(plain[len(ID{})+8:])
-	s.Record = Record{Level: Anonymous, Jar: c.Jar, Tried: c.Tried, ExpiresAt: time.Unix(int64(ends), 0)} //nolint:gosec // our own
+	s.Record = Record{Level: Anonymous, Jar: c.Jar, Tried: c.Tried, Gen: c.Gen, ExpiresAt: time.Unix(int64(ends), 0)} //nolint:gosec // our own
 	return s, true
 }
 
@@ -102,7 +105,11 @@ func (t *Table) Carry(ctx context.Context, g *Gate, rec Record) (*Session, error
 	if err != nil {
 		return nil, fmt.Errorf("session: clock: %w", err)
 	}
-	rec.Level, rec.ExpiresAt = Anonymous, now.Add(AnonymousTTL)
+	gen, err := t.gen(ctx)
+	if err != nil {
+		return nil, err
+	}
+	rec.Level, rec.Gen, rec.ExpiresAt = Anonymous, gen, now.Add(AnonymousTTL)
 	s := &Session{ID: newID(), Version: 1, Record: rec, carried: true}
 	if !t.fits(g, s) {
 		return nil, ErrTooLarge
@@ -130,7 +137,9 @@ func (t *Table) findCarried(ctx context.Context, g *Gate, s *Session) (*Session,
 	if err != nil {
 		return nil, NoHandle, fmt.Errorf("session: clock: %w", err)
 	}
-	if !now.Before(s.ExpiresAt) {
+	if gen, err := t.gen(ctx); err != nil {
+		return nil, NoHandle, err
+	} else if gen != s.Gen || !now.Before(s.ExpiresAt) {
 		return nil, Unknown, nil
 	}
 	cur, err := t.newest(ctx, g, s)
@@ -149,7 +158,7 @@ func (t *Table) newest(ctx context.Context, g *Gate, s *Session) (*Session, erro
 	if known == nil || time.Since(at) > Freshness {
 		switch rec, err := t.store.Get(ctx, s.ID.key()); {
 		case err == nil:
-			cur, err := t.decode(g.ID, s.ID, rec)
+			cur, err := t.decode(ctx, g.ID, s.ID, rec)
 			if err != nil {
 				return nil, err
 			}

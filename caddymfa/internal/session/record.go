@@ -50,8 +50,11 @@ func (id ID) key() string {
 // Record is what is stored of a session, sealed. A Record that was loaded is
 // shared between requests: it is never changed, only replaced.
 type Record struct {
-	Level Level   `json:"l"`
-	Jar   jar.Jar `json:"j,omitzero"`
+	Level Level `json:"l"`
+	// Gen is the store's generation at the time, see Table.Within: a session of
+	// another one is over.
+	Gen uint64  `json:"g,omitempty"`
+	Jar jar.Jar `json:"j,omitzero"`
 	// User is the name the application knows the user by (pending, verified).
 	User string `json:"u,omitempty"`
 	// As is the name by which Caddy itself has identified the user, where that is
@@ -78,10 +81,10 @@ type Record struct {
 	SeenAt     time.Time `json:"s,omitzero"`
 	ExpiresAt  time.Time `json:"e,omitzero"`
 
-	// Weak: no second factor was asked for (verified).
-	Weak bool `json:"w,omitempty"`
-	// ConfirmedAt is when the second factor was given once more (verified).
-	ConfirmedAt time.Time `json:"f,omitzero"`
+	// ConfirmedAt is when the second factor was given once more, ConfirmedFor for
+	// which one change (verified).
+	ConfirmedAt  time.Time `json:"f,omitzero"`
+	ConfirmedFor string    `json:"p,omitempty"`
 
 	// Basic is the keyed hash of the HTTP Basic credential that the session was
 	// opened with (pending, verified).

@@ -73,6 +73,8 @@ type Table struct {
 	// lines are where the writers of a session wait for each other on this node; a
 	// session has one by its id.
 	lines [256]chan struct{}
+
+	generation func(context.Context) (uint64, error) // nil: there is one only
 }
 
 // NewTable opens a table over a store. Close it to stop its watcher.
@@ -104,6 +106,23 @@ func (t *Table) line(ctx context.Context, id ID) (leave func(), err error) {
 	case <-ctx.Done():
 		return nil, fmt.Errorf("session: waiting for other writers: %w", ctx.Err())
 	}
+}
+
+// Within binds sessions to the generation of the store: those that a copy of the
+// store brings back are over. Call it before the table is used. generation is
+// asked for every session, and must cost nothing.
+func (t *Table) Within(generation func(context.Context) (uint64, error)) { t.generation = generation }
+
+// gen is the store's generation.
+func (t *Table) gen(ctx context.Context) (uint64, error) {
+	if t.generation == nil {
+		return 0, nil
+	}
+	gen, err := t.generation(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("session: %w", err)
+	}
+	return gen, nil
 }
 
 // Close stops the watcher of open streams; they stay open.
@@ -138,6 +157,10 @@ func (t *Table) find(ctx context.Context, g *Gate, h handle) (*Session, State, e
 			return nil, NoHandle, err
 		}
 		t.cache.put(s)
+	} else if gen, err := t.gen(ctx); err != nil {
+		return nil, NoHandle, err
+	} else if s.Gen != gen {
+		return nil, Unknown, nil
 	}
 	if s.Level == Verified && time.Since(s.SeenAt) >= seenEvery {
 		seen, err := t.Update(ctx, g, s, func(r Record) (Record, error) { r.SeenAt = time.Now(); return r, nil })
@@ -164,10 +187,10 @@ func (t *Table) read(ctx context.Context, gate string, id ID) (*Session, error) 
 	} else if err != nil {
 		return nil, fmt.Errorf("session: read: %w", err)
 	}
-	return t.decode(gate, id, rec)
+	return t.decode(ctx, gate, id, rec)
 }
 
-func (t *Table) decode(gate string, id ID, rec store.Record) (*Session, error) {
+func (t *Table) decode(ctx context.Context, gate string, id ID, rec store.Record) (*Session, error) {
 	plain, err := t.records.Open(bind(gate, id), rec.Value)
 	if err != nil {
 		return nil, ErrGone // buried, sealed for another gate, or by a secret that has left the ring
@@ -176,11 +199,23 @@ func (t *Table) decode(gate string, id ID, rec store.Record) (*Session, error) {
 	if err := json.Unmarshal(plain, &s.Record); err != nil {
 		return nil, ErrGone
 	}
+	if gen, err := t.gen(ctx); err != nil {
+		return nil, err
+	} else if s.Gen != gen {
+		return nil, ErrGone // a copy of the store has brought it back
+	}
 	return s, nil
 }
 
 // write puts a record into the store, with other calls in the same round trip.
 func (t *Table) write(ctx context.Context, g *Gate, id ID, rec Record, ifVersion uint64, ttl time.Duration, with ...*store.Op) (*Session, error) {
+	if rec.Gen == 0 {
+		gen, err := t.gen(ctx)
+		if err != nil {
+			return nil, err
+		}
+		rec.Gen = gen
+	}
 	plain, err := json.Marshal(rec)
 	if err != nil {
 		return nil, fmt.Errorf("session: encode: %w", err)

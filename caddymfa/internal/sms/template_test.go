@@ -54,12 +54,12 @@ func TestBuiltInTextsFitOneSegment(t *testing.T) {
 			}
 		}
 	}
-	for _, what := range []Notice{Locked, Changed, Added, Removed, Recovered, WasReset} {
+	for _, what := range []Notice{Locked, Changed, Added, Removed, Recovered, WasReset, NewCodes} {
 		if len(builtIn().notices[what]) != len(lang.BuiltIn) {
 			t.Errorf("notice %s is there in %d languages", what, len(builtIn().notices[what]))
 		}
 	}
-	if len(builtIn().notices) != 6 {
+	if len(builtIn().notices) != 7 {
 		t.Errorf("%d notices", len(builtIn().notices))
 	}
 	if w := tpl.Warnings("default", app, host); len(w) != 0 {

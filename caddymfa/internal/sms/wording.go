@@ -19,6 +19,7 @@ const (
 	Removed   Notice = "removed"   // the user has turned the texts off
 	Recovered Notice = "recovered" // somebody signed in with a recovery code
 	WasReset  Notice = "reset"     // an operator has taken the second factor away
+	NewCodes  Notice = "codes"     // recovery codes were made
 )
 
 // files are the texts without configuration, one for each language: code, and the

@@ -301,7 +301,7 @@
 
     const askNumber = (view) => show(view, view.key === SECOND ? 'updatePhone' : 'updatePhone2FA', {
       names: ['phoneNo2FA'],
-      send: (data) => proven(view, async () => {
+      send: (data) => proven(view, 'number', async () => {
         const answer = await number(view.key, data);
         askCode(view, data);
         view.onSuccess(answer);
@@ -332,12 +332,12 @@
       ],
     });
 
-    // proven does what the server may want the second factor for once more, some
-    // time after the login: then the user is asked for a code first.
-    const proven = async (view, act) => {
+    // proven does what the server wants the second factor for once more: then the
+    // user is asked for a code first, which counts for aim alone.
+    const proven = async (view, aim, act) => {
       try { await act(); } catch (e) {
         if (e.reason !== 'proof_needed') throw e;
-        const again = () => factor(ACCESS, 'reAuthenticate', 'GET', '/reauth/2fa', { template: options.smsTemplate2FA });
+        const again = () => factor(ACCESS, 'reAuthenticate', 'GET', '/reauth/2fa', { template: options.smsTemplate2FA, query: { for: aim } });
         const { OTPPhoneNo } = await again();
         askCode(view, { phoneNo2FA: OTPPhoneNo, again, send: async (body) => {
           await factor(ACCESS, 'reAuthenticate', 'PUT', '/reauth/2fa/otp', { body });
@@ -378,14 +378,14 @@
           const two = await factor(ACCESS, 'createTwoFactorAuthentication', 'GET', '/2fa');
           const change = button(view, two.IsOTPAuthenticatorVerified ? 'changenumber' : 'otpauthenticator', () => askNumber(view));
           const disable = button(view, 'disableotpauthenticator',
-            () => proven(view, async () => view.finish(await reset('otpauthenticator'), 'otpauthenticator')));
+            () => proven(view, 'remove', async () => view.finish(await reset('otpauthenticator'), 'otpauthenticator')));
           choose(view, change, two.IsOTPAuthenticatorVerified && optional && disable, back(view));
         };
         start(view, 'createtwofactorauthentication', settings);
       },
 
-      backupCodeButton: (view) => start(view, 'generatebackupcodebutton', () => proven(view, async () => view.finish(await codes('')))),
-      resetBackupCodeButton: (view) => start(view, 'resetbackupcode', () => proven(view, async () => view.finish(await codes('/reset')))),
+      backupCodeButton: (view) => start(view, 'generatebackupcodebutton', () => proven(view, 'codes', async () => view.finish(await codes('')))),
+      resetBackupCodeButton: (view) => start(view, 'resetbackupcode', () => proven(view, 'codes', async () => view.finish(await codes('/reset')))),
     };
     // start shows the one button that something of the user's begins with, and ends at.
     const start = (view, name, act) => {

@@ -226,6 +226,16 @@ func (s *Store) Members(ctx context.Context, key string) (out []string, err erro
 	return out, err
 }
 
+// Empty reports whether the file holds no record, as a new one does.
+func (s *Store) Empty(ctx context.Context) (none bool, err error) {
+	err = s.view(ctx, func(tx *bbolt.Tx, _ time.Time) error {
+		k, _ := tx.Bucket(records).Cursor().First()
+		none = k == nil
+		return nil
+	})
+	return none, err
+}
+
 // Batch implements [store.Store]: what is durable shares a commit.
 func (s *Store) Batch(ctx context.Context, ops ...*store.Op) {
 	var durable []*store.Op

@@ -23,7 +23,7 @@ func (s *Store) Check(ctx context.Context) (warnings []string, err error) {
 	key := "check " + rand.Text()
 	_, err = s.Put(ctx, key, nil, 0, store.Options{TTL: time.Second, Volatile: true})
 	if err == nil {
-		_, err = s.Take(ctx, key) // with replicas_ack, this waits for replicas
+		_, err = s.Take(ctx, key) // where there are replicas, this waits for them
 	}
 	if err != nil {
 		if redis.HasErrorPrefix(err, "NOPERM") || strings.Contains(err.Error(), "ACL failure") {
@@ -40,7 +40,7 @@ func (s *Store) Check(ctx context.Context) (warnings []string, err error) {
 		}
 		mu.Lock()
 		defer mu.Unlock()
-		for _, w := range judge(info, s.acks) {
+		for _, w := range judge(info, s.acks, s.sentinel) {
 			if !seen[w] {
 				seen[w] = true
 				warnings = append(warnings, w)
@@ -62,8 +62,8 @@ func (s *Store) Check(ctx context.Context) (warnings []string, err error) {
 	return warnings, nil
 }
 
-// judge reads an INFO.
-func judge(info string, acks int) (warnings []string) {
+// judge reads an INFO. acks is what is configured, nil for nothing.
+func judge(info string, acks *int, sentinel bool) (warnings []string) {
 	field := map[string]string{}
 	for line := range strings.Lines(info) {
 		if name, value, ok := strings.Cut(strings.TrimSpace(line), ":"); ok {
@@ -76,12 +76,17 @@ func judge(info string, acks int) (warnings []string) {
 	if p := field["maxmemory_policy"]; p != "" && p != "noeviction" {
 		warnings = append(warnings, "redis may evict sessions, locks and enrolments (maxmemory-policy "+p+"); set noeviction")
 	}
-	replicas, err := strconv.Atoi(field["connected_slaves"])
-	switch {
-	case err == nil && replicas < acks:
-		warnings = append(warnings, fmt.Sprintf("redis has %d replicas, but replicas_ack asks for %d: every login will be refused", replicas, acks))
-	case err == nil && replicas > 0 && acks == 0:
-		warnings = append(warnings, "redis has replicas, but replicas_ack is 0: after a failover used codes may be valid again")
+	there, err := strconv.Atoi(field["connected_slaves"])
+	switch safe := min(there, maxNeed); {
+	case err != nil:
+	case acks == nil && there == 0 && sentinel:
+		warnings = append(warnings, "redis has no replica, although Sentinel watches it: every login is refused until one is there; with replicas_ack 0 none is waited for")
+	case acks == nil:
+	case there < *acks:
+		warnings = append(warnings, fmt.Sprintf("redis has %d replicas, but replicas_ack asks for %d: every login will be refused", there, *acks))
+	case *acks < safe:
+		warnings = append(warnings, fmt.Sprintf("redis has %d replicas, but replicas_ack is %d: when the master dies while a replica is late, "+
+			"used codes may be accepted a second time, and locks and sign-outs be forgotten; leave replicas_ack out, or set %d", there, *acks, safe))
 	}
 	return warnings
 }

@@ -46,8 +46,9 @@ type Config struct {
 	// SentinelMaster is the name of the master that the sentinels watch.
 	SentinelMaster string
 	// ReplicasAck is how many replicas must have a write that is not volatile
-	// before it counts. Fewer within 3/5 of Timeout are an error.
-	ReplicasAck int
+	// before it counts. Fewer within 3/5 of Timeout are an error. nil is as many as
+	// the server has, see Store.need; 0 is none.
+	ReplicasAck *int
 	// Timeout of a connection, a read and a write. Default 500 ms. A call may
 	// take three times as long: it is tried twice.
 	Timeout time.Duration
@@ -87,7 +88,7 @@ func (c Config) options() (*redis.UniversalOptions, error) {
 		return nil, errors.New("store redis: a cluster has no databases: leave db out")
 	case strings.ContainsAny(c.KeyPrefix, "{}"):
 		return nil, errors.New("store redis: key_prefix may not hold { or }")
-	case c.ReplicasAck < 0 || timeout < 0:
+	case c.ReplicasAck != nil && *c.ReplicasAck < 0 || timeout < 0:
 		return nil, errors.New("store redis: replicas_ack and the timeout may not be negative")
 	}
 	if secure {

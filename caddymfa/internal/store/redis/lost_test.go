@@ -111,7 +111,7 @@ func TestLostAnswerIsGivenAgain_ReplicasToo(t *testing.T) {
 	primary := plain(t)
 	plain(t, "--replicaof", "127.0.0.1 "+strings.TrimPrefix(primary, "redis://127.0.0.1:"))
 	through, lose := losing(t, primary)
-	s := open(t, Config{URLs: []string{through}, ReplicasAck: 1})
+	s := open(t, Config{URLs: []string{through}, ReplicasAck: new(1)})
 	replicated(t, s)
 	retries(t, s, lose)
 }

@@ -2,8 +2,9 @@
 // one server, Sentinel or Cluster, version 6.2 or later.
 //
 // The promise of at most one winner holds within the history of one primary.
-// Config.ReplicasAck extends it to a failover to a replica that has the write;
-// a server without AOF breaks it when it crashes. Check warns about both.
+// Where there are replicas, a write counts only when they have it, so that it
+// holds over a failover too; Config.ReplicasAck may ask for fewer. A server without
+// AOF breaks it when it crashes. Check warns about both.
 //
 // An ACL user needs the keys "mfa:*" (or Config.KeyPrefix) and
 //
@@ -43,9 +44,13 @@ const nonceLife = 10 * time.Second
 type Store struct {
 	client redis.UniversalClient
 	prefix string
-	acks   int
+	acks   *int          // configured; nil: see need
 	wait   time.Duration // for them; the connection itself times out after it
 	clock  clock
+
+	sentinel bool
+	opened   time.Time
+	views    sync.Map // address of a master → *view
 }
 
 // go-redis prints to standard error by itself. What it has to say comes back
@@ -63,7 +68,7 @@ func Open(c Config) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{prefix: cmp.Or(c.KeyPrefix, DefaultKeyPrefix), acks: c.ReplicasAck, wait: o.ReadTimeout * 3 / 5}
+	s := &Store{prefix: cmp.Or(c.KeyPrefix, DefaultKeyPrefix), acks: c.ReplicasAck, wait: o.ReadTimeout * 3 / 5, sentinel: o.MasterName != "", opened: time.Now()}
 	if len(o.Addrs) > 1 && o.MasterName == "" {
 		cluster := o.Cluster()
 		cluster.ClusterStateReloadInterval = reloadEvery
@@ -250,7 +255,7 @@ func (s *Store) Members(ctx context.Context, key string) ([]string, error) {
 // Batch implements [store.Store]. WAIT speaks for one connection, so where
 // replicas have to acknowledge the calls go out at once, each on its own.
 func (s *Store) Batch(ctx context.Context, ops ...*store.Op) {
-	if s.acks > 0 {
+	if s.waits(ctx, ops) {
 		var wg sync.WaitGroup
 		for _, o := range ops {
 			wg.Go(func() { o.Do(ctx, s) })

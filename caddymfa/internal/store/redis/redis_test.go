@@ -97,7 +97,7 @@ func TestConfigIsRefused(t *testing.T) {
 		"a database of words":       {URLs: []string{"redis://127.0.0.1/first"}},
 		"a cluster's database":      {URLs: []string{one[0], one[0]}, DB: 1},
 		"braces in the prefix":      {URLs: one, KeyPrefix: "mfa:{x}:"},
-		"fewer than no replicas":    {URLs: one, ReplicasAck: -1},
+		"fewer than no replicas":    {URLs: one, ReplicasAck: new(-1)},
 		"an authority without file": {URLs: one, TLSCA: empty + "2"},
 		"an empty authority":        {URLs: one, TLSCA: empty},
 		"a key without certificate": {URLs: one, TLSKey: empty},
@@ -188,16 +188,21 @@ func TestJudge(t *testing.T) {
 	const good = "aof_enabled:1\r\nmaxmemory_policy:noeviction\r\nconnected_slaves:0\r\n"
 	for name, c := range map[string]struct {
 		info, warning string
-		acks          int
+		acks          *int
+		sentinel      bool
 	}{
 		"a good server":         {info: good},
 		"no AOF":                {info: strings.Replace(good, "aof_enabled:1", "aof_enabled:0", 1), warning: "appendonly yes"},
 		"evicts":                {info: strings.Replace(good, "noeviction", "allkeys-lru", 1), warning: "allkeys-lru"},
-		"too few replicas":      {info: good, acks: 1, warning: "0 replicas"},
-		"replicas nobody asked": {info: strings.Replace(good, "slaves:0", "slaves:2", 1), warning: "replicas_ack is 0"},
-		"enough replicas":       {info: strings.Replace(good, "slaves:0", "slaves:2", 1), acks: 2},
+		"too few replicas":      {info: good, acks: new(1), warning: "0 replicas"},
+		"replicas nobody asked": {info: strings.Replace(good, "slaves:0", "slaves:2", 1), acks: new(0), warning: "used codes may be accepted a second time, and locks and sign-outs be forgotten; leave replicas_ack out, or set 2"},
+		"one of two replicas":   {info: strings.Replace(good, "slaves:0", "slaves:2", 1), acks: new(1), warning: "replicas_ack is 1"},
+		"enough replicas":       {info: strings.Replace(good, "slaves:0", "slaves:2", 1), acks: new(2)},
+		"three of many":         {info: strings.Replace(good, "slaves:0", "slaves:9", 1), acks: new(3)},
+		"no word on replicas":   {info: strings.Replace(good, "slaves:0", "slaves:2", 1)},
+		"a Sentinel's only one": {info: good, sentinel: true, warning: "every login is refused until one is there"},
 	} {
-		got := judge(c.info, c.acks)
+		got := judge(c.info, c.acks, c.sentinel)
 		if c.warning == "" && len(got) > 0 || c.warning != "" && (len(got) != 1 || !strings.Contains(got[0], c.warning)) {
 			t.Errorf("%s: %q", name, got)
 		}

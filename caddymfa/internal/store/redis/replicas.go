@@ -23,9 +23,10 @@ func (w script) pipe(ctx context.Context, p redis.Pipeliner) *redis.Cmd {
 // write runs a script that changes something; a durable one waits for its
 // replicas.
 func (s *Store) write(ctx context.Context, w script, durable bool) (any, error) {
-	if durable && s.acks > 0 {
-		v, err := s.writeAcked(ctx, w)
-		return v, s.wrap(err)
+	if durable && !s.never() {
+		if v, done, err := s.writeAcked(ctx, w); done {
+			return v, s.wrap(err)
+		}
 	}
 	v, err := w.Run(ctx, s.client, w.keys, w.args...).Result()
 	return v, s.wrap(err)
@@ -38,56 +39,65 @@ const (
 	tryAgain = 50 * time.Millisecond
 )
 
-// writeAcked sends the script and WAIT on one connection of one node.
-func (s *Store) writeAcked(ctx context.Context, w script) (v any, err error) {
+// writeAcked sends the script and WAIT on one connection of one node. done is false
+// where no replica has to acknowledge it: then nothing was sent.
+func (s *Store) writeAcked(ctx context.Context, w script) (v any, done bool, err error) {
 	for try := 0; ; try++ {
-		v, err = s.pipeline(ctx, w)
+		v, done, err = s.pipeline(ctx, w)
 		if err == nil || try == tries-1 {
-			return v, err
+			return v, done, err
 		}
 		cluster, isCluster := s.client.(*redis.ClusterClient)
 		switch {
 		case redis.HasErrorPrefix(err, "NOSCRIPT"):
 			if err := s.load(ctx, w); err != nil {
-				return nil, err
+				return nil, true, err
 			}
 			continue
 		case isCluster && (redis.HasErrorPrefix(err, "MOVED") || redis.HasErrorPrefix(err, "ASK") || redis.HasErrorPrefix(err, "TRYAGAIN")):
 			cluster.ReloadState(ctx)
 		default:
-			return nil, err
+			return nil, true, err
 		}
 		select {
 		case <-time.After(tryAgain):
 		case <-ctx.Done():
-			return nil, ctx.Err()
+			return nil, true, ctx.Err()
 		}
 	}
 }
 
-func (s *Store) pipeline(ctx context.Context, w script) (any, error) {
+func (s *Store) pipeline(ctx context.Context, w script) (any, bool, error) {
 	node, err := s.node(ctx, w.keys[0])
 	if err != nil {
-		return nil, err
+		return nil, true, err
+	}
+	acks, err := s.need(ctx, node)
+	if err != nil || acks == 0 {
+		return nil, err != nil, err
 	}
 	var eval, wait *redis.Cmd
 	_, err = node.Pipelined(ctx, func(p redis.Pipeliner) error {
 		eval = w.pipe(ctx, p)
-		wait = p.Do(ctx, "WAIT", s.acks, millis(s.wait))
+		wait = p.Do(ctx, "WAIT", acks, millis(s.wait))
 		return nil
 	})
 	v, evalErr := eval.Result()
 	if evalErr != nil { // redis.Nil as well: nothing was changed, nobody need have it
-		return nil, evalErr
+		return nil, true, evalErr
 	}
 	n, waitErr := wait.Int64()
 	if err := errors.Join(waitErr, err); err != nil {
-		return nil, fmt.Errorf("waiting for replicas: %w", err)
+		return nil, true, fmt.Errorf("waiting for replicas: %w", err)
 	}
-	if n < int64(s.acks) {
-		return nil, fmt.Errorf("%d of %d replicas have the write", n, s.acks)
+	if n < int64(acks) {
+		// One of them may have gone meanwhile: those that are left have it.
+		s.forget(node)
+		if now, err := s.need(ctx, node); err != nil || now == 0 || n < int64(now) {
+			return nil, true, errors.Join(fmt.Errorf("%d of %d replicas have the write", n, acks), err)
+		}
 	}
-	return v, nil
+	return v, true, nil
 }
 
 func (s *Store) load(ctx context.Context, w script) error {

@@ -72,7 +72,7 @@ func TestReplicasMustHaveTheWrite(t *testing.T) {
 	port := strings.TrimPrefix(primary, "redis://127.0.0.1:")
 	_, replica := plainServer(t, "--replicaof", "127.0.0.1 "+port)
 	through, lose := losing(t, primary)
-	s, ctx := open(t, Config{URLs: []string{through}, ReplicasAck: 1}), t.Context()
+	s, ctx := open(t, Config{URLs: []string{through}, ReplicasAck: new(1)}), t.Context()
 	replicated(t, s)
 	opts := store.Options{TTL: time.Minute}
 	for _, key := range []string{"k", "k2", "k3"} {
