@@ -65,7 +65,7 @@ async function answer(type, query, body) {
   if (type?.trimStart().toLowerCase().startsWith('multipart/')) add('body', await parsers[which](request()).catch(fails));
   for (const parse of urlencoded) add('body', await read(parse));
   const object = await read(json);
-  for (const name of names) if (typeof object?.[name] === 'string') out.json[name] = [hex(object[name])];
+  for (const name of names) if (['string', 'number'].includes(typeof object?.[name])) out.json[name] = [hex(String(object[name]))];
   return out;
 }
 

@@ -26,7 +26,8 @@ foreach ($all as $source => $from) {
     foreach (explode(' ', $_SERVER['WATCHED']) as $name) {
         $list = readings($from, $name);
         if ($source === 'json') {
-            $list = isset($from[$name]) && is_string($from[$name]) ? [bin2hex($from[$name])] : [];
+            $v = $from[$name] ?? null;
+            $list = is_string($v) || is_int($v) || is_float($v) ? [bin2hex((string) $v)] : [];
         }
         if ($list) {
             $out[$source][$name] = array_values($list);

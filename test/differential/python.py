@@ -47,8 +47,8 @@ def answer(kind, query, body):
     if kind is not None and re.match(rb"application/([\w.-]+\+)?json\s*(;|$)", kind, re.I):
         read = json.loads(body)
         for name in names:
-            if isinstance(read, dict) and isinstance(read.get(name), str):
-                out.setdefault("json", {})[name] = [read[name].encode("utf-8", "surrogatepass").hex()]
+            if isinstance(read, dict) and type(read.get(name)) in (str, int, float):
+                out.setdefault("json", {})[name] = [str(read[name]).encode("utf-8", "surrogatepass").hex()]
     return out
 
 

@@ -21,7 +21,7 @@ def answer(type, query, body)
   all.each do |source, read|
     from = read.call
     ARGV.each do |name|
-      list = source == 'json' && from.is_a?(Hash) ? [from[name]].grep(String).map { |v| v.unpack1('H*') } : readings(from, name)
+      list = source == 'json' && from.is_a?(Hash) ? [from[name]].select { |v| [String, Integer, Float].include?(v.class) }.map { |v| v.to_s.unpack1('H*') } : readings(from, name)
       (out[source] ||= {})[name] = list unless list.empty?
     end
   rescue StandardError => e

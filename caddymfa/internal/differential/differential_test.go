@@ -153,7 +153,7 @@ func TestAttack_K1_Corpus(t *testing.T) {
 	all := corpus(t)
 	for _, p := range parsers {
 		t.Run(p.name, func(t *testing.T) {
-			ask := p.start(t)
+			ask, finds := p.start(t), 0
 			for _, k := range all {
 				found, passed := one(t, ask, forwarded, k.input)
 				if found != nil {
@@ -165,12 +165,28 @@ func TestAttack_K1_Corpus(t *testing.T) {
 					t.Errorf("%s\nthe application does not find %s\n%s", k.about, name, k.input)
 				}
 				// Without the rule it is a find, or this input holds nothing.
-				if found, passed := one(t, ask, asItWas, k.input); passed && found == nil && slices.Contains(k.finds, p.name) {
+				if !slices.Contains(k.finds, p.name) || refused(k.input) {
+					continue
+				}
+				if found, _ := one(t, ask, asItWas, k.input); found == nil {
 					t.Errorf("%s\nnothing is found without the rule\n%s", k.about, k.input)
 				}
+				finds++
+			}
+			if finds == 0 && p.name != "go" { // the gate reads as net/http does
+				t.Error("no input tells this parser from the gate: a find would not be seen")
 			}
 		})
 	}
+}
+
+// refused reports whether the gate has doubts of its own about an input.
+func refused(in input) bool {
+	f, _ := asItWas(in)
+	return f == nil || slices.ContainsFunc(watched, func(name string) bool {
+		_, state := f.Lookup(intake.Any, name)
+		return state == intake.Ambiguous
+	})
 }
 
 // arrives gives the first field that the gate reads and the application does not.

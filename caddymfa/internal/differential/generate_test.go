@@ -231,7 +231,7 @@ func (g generator) json() input {
 		q := fmt.Sprintf("%q", strings.ToValidUTF8(s, "?"))
 		q = strings.NewReplacer(`\x00`, `\u0000`, `\ufeff`, "\ufeff").Replace(q)
 		if g.chance(5) {
-			q = pick(g, s, "'"+s+"'", strings.ReplaceAll(q, "a", `\u0061`), strings.ReplaceAll(q, "a", "\xe4"), q+" "+q, `["`+s+`"]`, `{"a":"b"}`, "1", "null", "1e3", "true", "NaN", `"\ud800"`, "\"a\nb\"", "/**/"+q)
+			q = pick(g, s, "'"+s+"'", strings.ReplaceAll(q, "a", `\u0061`), strings.ReplaceAll(q, "a", "\xe4"), q+" "+q, `["`+s+`"]`, `{"a":"b"}`, "1", "null", "1e3", "1.0", "-0", "9007199254740993", "12345678901234567890", "true", "NaN", `"\ud800"`, "\"a\nb\"", "/**/"+q)
 		}
 		return q
 	}

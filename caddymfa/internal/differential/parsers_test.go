@@ -236,17 +236,23 @@ func php(tb testing.TB) ask {
 		servers.Missing(tb, "php-cgi (apt-get install php8.2-cgi)")
 	}
 	page := filepath.Join(servers.Root(tb), "test", "differential", "php.php")
-	var processes [4]net.Conn
-	for i := range processes {
-		processes[i] = phpProcess(tb, command)
+	var sockets [4]string
+	for i := range sockets {
+		sockets[i] = phpProcess(tb, command)
 	}
+	var conns [len(sockets)]net.Conn
 	return func(all []input) ([]readings, error) {
-		list, errs := make([]readings, len(all)), make([]error, len(processes))
+		list, errs := make([]readings, len(all)), make([]error, len(sockets))
 		var wg sync.WaitGroup
-		for n, conn := range processes {
+		for n := range sockets {
 			wg.Go(func() {
-				for i := n; i < len(all) && errs[n] == nil; i += len(processes) {
-					list[i], errs[n] = phpForms(conn, page, all[i])
+				if conns[n] == nil { // not before: it gives up who says nothing for five seconds
+					if conns[n], errs[n] = net.Dial("unix", sockets[n]); errs[n] != nil {
+						return
+					}
+				}
+				for i := n; i < len(all) && errs[n] == nil; i += len(sockets) {
+					list[i], errs[n] = phpForms(conns[n], page, all[i])
 				}
 			})
 		}
@@ -271,8 +277,8 @@ func phpForms(conn net.Conn, page string, in input) (readings, error) {
 	return decode(text)
 }
 
-// phpProcess starts a php-cgi and connects to it; it ends with the test.
-func phpProcess(tb testing.TB, command string) net.Conn {
+// phpProcess starts a php-cgi that ends with the test, and gives its socket.
+func phpProcess(tb testing.TB, command string) string {
 	tb.Helper()
 	dir, err := os.MkdirTemp("", "caddymfa-php-") // a socket's path must be short
 	if err != nil {
@@ -284,23 +290,19 @@ func phpProcess(tb testing.TB, command string) net.Conn {
 	if err := cmd.Start(); err != nil {
 		tb.Fatal(err)
 	}
-	var conn net.Conn
 	tb.Cleanup(func() {
-		if conn != nil {
-			_ = conn.Close()
-		}
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 		_ = os.RemoveAll(dir)
 	})
-	for range 200 {
-		if conn, err = net.Dial("unix", socket); err == nil {
-			return conn
+	for range 500 {
+		if _, err := os.Stat(socket); err == nil {
+			return socket
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
-	tb.Fatal(err)
-	return nil
+	tb.Fatal("php-cgi does not listen")
+	return ""
 }
 
 // fastCGI sends one request and reads its answer; the connection stays open.
