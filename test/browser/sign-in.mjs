@@ -158,7 +158,7 @@ async function walk(gated) {
     await typeCode(page, 'alice');
   }
   check('alice is in', await inside(page, 'alice'), page.url());
-  seen.landed = app.stays ? page.url().replace(/#.*/, '') : page.url().replace(app.random, ''); // what is behind the # goes on changing
+  seen.landed = app.stays ? page.url().replace(/#.*/, '') : page.url().replace(app.random ?? '', ''); // what is behind the # goes on changing
   await page.waitForLoadState();
   await page.screenshot({ path: picture(`landed-${gated ? 'gate' : 'plain'}`) });
   for (const address of [app.deep, app.page].filter((address) => url + address !== seen.landed)) {
