@@ -17,6 +17,9 @@
 //                its page; bearer: it has tokens and no session cookies
 //   cancelled    what it shows to who gives up at the code, where it says so
 //   secret       alice's password, where it is another
+//   blur         the corners of the field that has the focus are drawn otherwise
+//                now and then, so that it does not have it in the pictures
+//   random       what is another in its addresses at each sign-in
 //   complaints   what the page makes of the gate's answers
 
 // Login pages move the focus a moment after they have loaded (WordPress: 200 ms),
@@ -162,6 +165,7 @@ export const applications = {
     page: '/?_task=mail', deep: '/?_task=settings&_action=identities',
     marker: '#taskmenu, #identities-table', form: '#rcmloginuser', login: fill('#rcmloginuser', '#rcmloginpwd', '#rcmloginsubmit'),
     before: undefined, // its token belongs to the session
+    random: /&_token=\w+/,
     logout: async (page) => {
       await page.waitForLoadState('networkidle'); // its script has the buttons work
       await page.click('#taskmenu a.logout');
@@ -181,6 +185,8 @@ export const applications = {
     marker: '.current-user', name: '.current-user >> nth=0', shown: (user) => user,
     form: '#user', login: fill('#user', '[name=pass]', '[type=submit]'),
     refused: 'text=Your username or password is incorrect',
+    blur: true,
+    complaints: /403.*\/NoAuth\/Login\.html/, // where it sends who asks for the icon, also while the code is asked for
     before: '/',
     logout: (page) => page.goto('/NoAuth/Logout.html'),
     sessions: /^RT_SID_/, cookies: /^$/,

@@ -115,7 +115,10 @@ async function walk(gated) {
   // A deep link leads to the application's own login page, as it always looked.
   await page.goto(app.deep, { waitUntil: 'networkidle' });
   check('a deep link asks for the password', await outside(page, app.form));
-  const look = () => page.screenshot({ path: picture(`login-${gated ? 'gate' : 'plain'}`) });
+  const look = async () => {
+    if (app.blur) await page.locator(app.form).blur();
+    return page.screenshot({ animations: 'disabled', path: picture(`login-${gated ? 'gate' : 'plain'}`) });
+  };
   if (gated) {
     const usual = await usualLogin;
     let same = false;
@@ -155,7 +158,7 @@ async function walk(gated) {
     await typeCode(page, 'alice');
   }
   check('alice is in', await inside(page, 'alice'), page.url());
-  seen.landed = app.stays ? page.url().replace(/#.*/, '') : page.url(); // what is behind the # goes on changing
+  seen.landed = app.stays ? page.url().replace(/#.*/, '') : page.url().replace(app.random ?? '', ''); // what is behind the # goes on changing
   await page.waitForLoadState();
   await page.screenshot({ path: picture(`landed-${gated ? 'gate' : 'plain'}`) });
   for (const address of [app.deep, app.page].filter((address) => url + address !== seen.landed)) {

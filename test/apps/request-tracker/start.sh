@@ -13,6 +13,7 @@ Set(\$DatabaseName, '$DATA/var/rt.sqlite');
 Set(\$WebDomain, '${HOST%%:*}');
 Set(\$WebPort, ${HOST##*:});
 Set(\$WebPath, '');
+Set(\$CanonicalizeRedirectURLs, 1);
 Set(\$MasonDataDir, '$DATA/var/mason');
 Set(\$MasonSessionDir, '$DATA/var/session');
 Set(\$LogToSyslog, undef);
