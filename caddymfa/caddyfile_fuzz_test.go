@@ -30,7 +30,7 @@ func FuzzCaddyfile(f *testing.F) {
 			f.Add(in, block)
 		}
 	}
-	f.Add("secret {env.X}\nstore redis redis://a redis://b {\ndb 1\n}\nsms webhook http://x {\nbody \"{to} {text}\"\n}\ncode {\nlength 7\n}\nresend 30s\nlimits {\nwrong 3\n}", "login {\npath /l\nuser json a.b (x)\nsuccess not status 200 json ok true next status 200 body x\n}")
+	f.Add("secret {env.X}\nstore redis redis://a redis://b {\ndb 1\n}\nsms webhook http://x {\nbody \"{to} {text}\"\n}\ncode {\nlength 7\n}\nresend 30s\nlimits {\nwrong 3\n}", "login {\npath /l\nuser json a.b (x)\nsuccess not status 200 json ok true next /x status 200 body x\n}")
 	f.Fuzz(func(t *testing.T, global, block string) {
 		if !closed(global) || !closed(block) {
 			return // it would leave its place in the file

@@ -218,8 +218,8 @@ var apps = []app{
 			user     form auth[username]
 			password form auth[password]
 			identity / "<li><a href='[^']*'>\(MySQL\) ([^<@]+?)(?: - [^<]*)?</a>"
-			success  status 302 next status 200 body "<b>[^<]+</b>"
-			failure  next status 403
+			success  status 302 next /?username={user} status 200 body "<b>[^<]+</b>"
+			failure  next /?username={user} status 403
 		}
 		session_cookies ^adminer_(sid|permanent|key)$
 		public_assets off

@@ -334,7 +334,7 @@ func (f *Flow) refuseLogin(ctx context.Context, g *Gate, rule *login.Rule, reaso
 func (f *Flow) judge(ctx context.Context, g *Gate, c *Call, rules login.Rules, name string, answer *match.Answer, after *jar.Jar) (*login.Rule, string, error) {
 	ask := f.ask(g, c, name, after, answer.Header, answer.Body)
 	answer.Next = func(ctx context.Context, target string) (*match.Answer, error) {
-		rep, err := ask.As(ctx, target)
+		rep, err := ask.As(ctx, login.InPath(target, name))
 		if err != nil {
 			return nil, err
 		}

@@ -75,7 +75,7 @@ func (rs Rules) Basic(q *Request) *Rule {
 // answered with it (design, section 4). user is who it says, "" when only the
 // credential names somebody. probe asks for a page with an Authorization field.
 func (r *Rule) Prove(ctx context.Context, c *Credential, probe func(ctx context.Context, target, authorization string) (*upstream.Reply, error)) (v Verdict, user string, err error) {
-	target := filled(r.Config.Basic, c.User)
+	target := InPath(r.Config.Basic, c.User)
 	without, err := probe(ctx, target, "")
 	if err != nil {
 		return Failed, "", fmt.Errorf("%w: basic: %w", ErrNoVerdict, err)
@@ -102,7 +102,7 @@ func (r *Rule) Prove(ctx context.Context, c *Credential, probe func(ctx context.
 	}
 	page := with
 	if r.Identity.Path != r.Config.Basic {
-		if page, err = probe(ctx, filled(r.Identity.Path, c.User), c.Field); err != nil {
+		if page, err = probe(ctx, InPath(r.Identity.Path, c.User), c.Field); err != nil {
 			return Failed, "", fmt.Errorf("%w: identity: %w", ErrNoVerdict, err)
 		}
 	}

@@ -46,7 +46,7 @@ func (r *Rule) refused(ctx context.Context, rep *upstream.Reply, ask Ask) (bool,
 	if now.class == classOther {
 		return false, nil
 	}
-	rep, err := ask.Stranger(ctx, filled(r.Identity.Path, ask.User))
+	rep, err := ask.Stranger(ctx, InPath(r.Identity.Path, ask.User))
 	if err != nil {
 		return false, err
 	}

@@ -103,7 +103,7 @@ func (r *Rule) judgeIdentity(ctx context.Context, failure, success bool, a *matc
 	fail := func(err error) (Verdict, string, error) {
 		return Failed, "", fmt.Errorf("%w: identity %s: %w", ErrNoVerdict, r.Identity.Path, err)
 	}
-	rep, err := ask.As(ctx, filled(r.Identity.Path, ask.User))
+	rep, err := ask.As(ctx, InPath(r.Identity.Path, ask.User))
 	if err != nil {
 		return fail(err)
 	}
@@ -132,7 +132,7 @@ func (r *Rule) judgeIdentity(ctx context.Context, failure, success bool, a *matc
 // WhoIs asks who is logged in by a page of identity. "" is nobody; stranger says
 // that the application has shown that.
 func (r *Rule) WhoIs(ctx context.Context, ask Ask) (user string, stranger bool, err error) {
-	rep, err := ask.As(ctx, filled(r.Identity.Path, ask.User))
+	rep, err := ask.As(ctx, InPath(r.Identity.Path, ask.User))
 	if err != nil {
 		return "", false, err
 	}

@@ -174,7 +174,7 @@ func (c Config) Compile() (*Rule, error) {
 func (r *Rule) compileBasic() (err error) {
 	c := r.Config
 	switch {
-	case !intake.Local(filled(c.Basic, "x")) || !filledWhole(c.Basic):
+	case !intake.Local(InPath(c.Basic, "x")) || !filledWhole(c.Basic):
 		return fmt.Errorf("basic: the probe %q must be a path of the application, with one slash before it; {user} may stand in it", c.Basic)
 	case len(c.Methods) > 0 || len(c.Fields) > 0 || c.JSON != nil || c.Password != nil || c.Fill != nil || len(c.Success) > 0 || len(c.Failure) > 0 || c.Hold != "":
 		return errors.New("basic together with method, fields, json, password, fill, success, failure or hold: they would be without effect, because a login by HTTP Basic has no form and no answer of its own; write another login block for a form")
@@ -267,7 +267,7 @@ func (r *Rule) compileIdentity() (err error) {
 		return nil
 	}
 	switch {
-	case !intake.Local(filled(id.Path, "x")) || !filledWhole(id.Path):
+	case !intake.Local(InPath(id.Path, "x")) || !filledWhole(id.Path):
 		return fmt.Errorf("identity: path %q must be one of the application, with one slash before it; {user} may stand in it", id.Path)
 	case (id.Pattern == "") == (id.JSON == ""):
 		return errors.New("identity: give a regular expression with one group, or json and a path")
@@ -308,8 +308,8 @@ func (r *Rule) sound() error {
 // userWord stands for the user's name in the path of a page.
 const userWord = "{user}"
 
-// filled is the path of a page with a user's name in it.
-func filled(path, user string) string {
+// InPath is the path of a page with a user's name in the place of {user}.
+func InPath(path, user string) string {
 	name := url.PathEscape(user)
 	if strings.Trim(name, ".") == "" {
 		name = strings.ReplaceAll(name, ".", "%2E") // dots alone lead to another page
@@ -318,7 +318,7 @@ func filled(path, user string) string {
 }
 
 // filledWhole reports whether nothing in braces is left that nobody would fill in.
-func filledWhole(path string) bool { return !strings.ContainsAny(filled(path, "x"), "{}") }
+func filledWhole(path string) bool { return !strings.ContainsAny(InPath(path, "x"), "{}") }
 
 // Names reports whether the user is named by the application or the operator,
 // not by the request alone.

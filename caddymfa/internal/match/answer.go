@@ -68,8 +68,9 @@ type Pair struct {
 
 // Following is what the next answer must be.
 type Following struct {
-	// Path is asked for, by GET. It is the operator's: a redirect's own target may
-	// be the client's choice (attack K5).
+	// Path is asked for, by GET; {user} in it is the name that the request gives. It
+	// is the operator's: a redirect's own target may be the client's choice (attack
+	// K5).
 	Path   string `json:"path"`
 	Status []int  `json:"status"`
 	Body   string `json:"body,omitempty"`
@@ -167,7 +168,7 @@ func (c Condition) compile() (t test, err error) {
 	}
 	if c.Next != nil {
 		kinds++
-		if !intake.Local(c.Next.Path) && err == nil {
+		if path := strings.ReplaceAll(c.Next.Path, "{user}", "x"); (!intake.Local(path) || strings.ContainsAny(path, "{}")) && err == nil {
 			err = errors.New("next needs a path of the application, which is asked for with the new cookies, as in next /home status 200: the redirect itself may lead to where the client wants it to")
 		}
 		states("next status", c.Next.Status)
