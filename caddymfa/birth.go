@@ -97,7 +97,7 @@ func (a *App) startWatch(ctx context.Context) {
 	if _, err := a.flow.Birth.Look(ctx); err != nil {
 		a.log.Error("nobody can say whether the store is the one that it was; until then everything but public pages is refused", zap.Error(err))
 	}
-	a.flow.Birth.Start()
+	a.flow.Birth.Start() //nolint:contextcheck // it watches for as long as the configuration runs
 }
 
 // storeState is the answer about the store.

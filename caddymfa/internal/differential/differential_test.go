@@ -57,7 +57,7 @@ func shrink(in input, bad func(input) bool) input {
 		}
 		return list
 	}
-	for n := len(in.types) - 1; n >= 0; n-- {
+	for n := range slices.Backward(slices.Clone(in.types)) {
 		try := in
 		try.types = slices.Delete(slices.Clone(in.types), n, n+1)
 		if bad(try) {

@@ -86,7 +86,7 @@ func TestAttack_K21_AProofCountsForItsPurposeOnce(t *testing.T) {
 		c.send("settings/confirm/verify", "backupcode", codes[0]).is(http.StatusBadRequest)
 		c.send("settings/confirm/verify", "for", "codes", "backupcode", codes[0]).to("/mfa/settings/codes")
 		refused("codes")
-		codes = c.send("settings/codes").is(http.StatusOK).listed()
+		c.send("settings/codes").is(http.StatusOK).listed()
 		refused("")
 
 		// The code of a change is no proof for the next.

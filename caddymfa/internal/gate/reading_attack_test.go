@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
@@ -37,9 +38,7 @@ func (a *reader) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		a.got = append(a.got, r.Header.Get("Content-Type")+"|"+string(body))
 	}
 	a.last = r.Header.Clone()
-	for k, v := range r.Trailer {
-		a.last[k] = v
-	}
+	maps.Copy(a.last, r.Trailer)
 	a.mu.Unlock()
 	a.Handler.ServeHTTP(w, r)
 }
@@ -171,10 +170,28 @@ func TestAttack_K13_ShutWordsShut(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		c := w.browser().signIn("alice")
 		for _, tc := range [][]string{
-			{"GET", "/side-door"}, {"POST", "/side-door"}, {"DELETE", "/side-door"}, {"PROPFIND", "/side-door"}, {"POST", "/side-door/"}, {"POST", "/SIDE-door"},
-			{"POST", "/side-door;x"}, {"POST", "//side-door"}, {"POST", "/side-door%2f"}, {"POST", "/x/..;/side-door"}, {"GET", "/%73ide-door"},
-			{"GET", "/api?do=list"}, {"GET", "/api?do=LIST"}, {"GET", "/api?DO=list"}, {"GET", "/api?do[]=list"}, {"GET", "/api?x=%zz"}, {"GET", "/api?a=1;do=list"}, {"GET", "/api?x=%"},
-			{"GET", "/keyed", "X-Api-Key", "1"}, {"GET", "/keyed", "X_Api_Key", "1"}, {"GET", "/keyed", "x-api_key", "1"}, {"GET", "/keyed/", "X.Api.Key", "1"},
+			{"GET", "/side-door"},
+			{"POST", "/side-door"},
+			{"DELETE", "/side-door"},
+			{"PROPFIND", "/side-door"},
+			{"POST", "/side-door/"},
+			{"POST", "/SIDE-door"},
+			{"POST", "/side-door;x"},
+			{"POST", "//side-door"},
+			{"POST", "/side-door%2f"},
+			{"POST", "/x/..;/side-door"},
+			{"GET", "/%73ide-door"},
+			{"GET", "/api?do=list"},
+			{"GET", "/api?do=LIST"},
+			{"GET", "/api?DO=list"},
+			{"GET", "/api?do[]=list"},
+			{"GET", "/api?x=%zz"},
+			{"GET", "/api?a=1;do=list"},
+			{"GET", "/api?x=%"},
+			{"GET", "/keyed", "X-Api-Key", "1"},
+			{"GET", "/keyed", "X_Api_Key", "1"},
+			{"GET", "/keyed", "x-api_key", "1"},
+			{"GET", "/keyed/", "X.Api.Key", "1"},
 		} {
 			before := len(w.app.requests())
 			d := c.copy()
@@ -194,7 +211,7 @@ func TestAttack_K13_ShutWordsShut(t *testing.T) {
 				t.Errorf("%s reached the application as %s", target, seen[len(seen)-1])
 			}
 		}
-		if c.copy().get("/home", "X_Token", "1"); len(w.app.head()["X_token"])+len(w.app.head()["X_Token"])+len(w.app.head()["X-Token"]) != 0 {
+		if c.copy().get("/home", "X_Token", "1"); strings.Contains(strings.ToLower(fmt.Sprint(w.app.head())), "x_token") {
 			t.Errorf("a credential passed: %v", w.app.head())
 		}
 	}, func(g *gate.Gate, _ *login.Config) {

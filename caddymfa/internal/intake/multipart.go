@@ -9,6 +9,7 @@ import (
 	"mime/multipart"
 	"net/http"
 	"net/textproto"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -93,7 +94,7 @@ func partHead(h textproto.MIMEHeader) (head, name string, file bool, err error) 
 	switch {
 	case err != nil || kind != "form-data" || !named || !partName(name):
 		return fail("multipart_name")
-	case !among(strings.ToLower(h.Get("Content-Transfer-Encoding")), "", "7bit", "8bit", "binary"):
+	case !slices.Contains([]string{"", "7bit", "8bit", "binary"}, strings.ToLower(h.Get("Content-Transfer-Encoding"))):
 		return fail("multipart_encoding")
 	}
 	var b strings.Builder
@@ -117,15 +118,6 @@ func partHead(h textproto.MIMEHeader) (head, name string, file bool, err error) 
 		b.WriteString("\r\nContent-Type: " + media)
 	}
 	return b.String(), name, file, nil
-}
-
-func among(s string, list ...string) bool {
-	for _, l := range list {
-		if s == l {
-			return true
-		}
-	}
-	return false
 }
 
 // partName reports whether every parser reads a name in double quotes as it is

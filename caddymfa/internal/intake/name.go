@@ -41,15 +41,13 @@ func readName(name string) fieldName {
 	base, _, _ = strings.Cut(base, "]")
 	n := fieldName{flat: plainer.Replace(base)}
 	for keyed {
-		var key string
-		closed := false
-		key, rest, closed = strings.Cut(rest, "]")
+		key, after, closed := strings.Cut(rest, "]")
 		n.within = append(n.within, n.flat)
 		if key = strings.TrimLeftFunc(key, func(c rune) bool { return unicode.IsSpace(c) || c == '[' }); key != "" {
 			n.flat += "_" + plainer.Replace(key)
 		}
-		if keyed = closed && strings.HasPrefix(rest, "["); keyed {
-			rest = rest[1:]
+		if keyed = closed && strings.HasPrefix(after, "["); keyed {
+			rest = after[1:]
 		}
 	}
 	return n

@@ -154,6 +154,7 @@ func (v *visit) aim() (flow.Aim, *problem) {
 		return flow.ForOne, nil
 	case flow.ForNumber, flow.ForCodes, flow.ForRemoval:
 		return aim, nil
+	case flow.ForOne: // is ours, and not for an address
 	}
 	return "", fail(badParameter, event.Ambiguous)
 }

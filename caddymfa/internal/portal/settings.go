@@ -29,6 +29,7 @@ func listed(name string) string {
 	switch flow.Aim(name) {
 	case flow.ForNumber, flow.ForCodes, flow.ForRemoval:
 		return name
+	case flow.ForOne:
 	}
 	return ""
 }

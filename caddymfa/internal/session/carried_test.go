@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -36,7 +37,7 @@ func carried(t *testing.T, tb *Table, g *Gate, names ...string) *Session {
 // add is the change of an answer that sets one more cookie.
 func add(name, value string) func(Record) (Record, error) {
 	return func(r Record) (Record, error) {
-		r.Jar.Cookies = append(r.Jar.Cookies[:len(r.Jar.Cookies):len(r.Jar.Cookies)], jar.Cookie{Name: name, Value: value, Path: "/"})
+		r.Jar.Cookies = append(slices.Clip(r.Jar.Cookies), jar.Cookie{Name: name, Value: value, Path: "/"})
 		return r, nil
 	}
 }
