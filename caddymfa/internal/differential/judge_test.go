@@ -9,6 +9,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"github.com/caddymfa/caddymfa/caddymfa/internal/event"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/intake"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/login"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/match"
@@ -104,10 +105,21 @@ var jsonLogin = func() login.Rules {
 	return login.Rules{r}
 }()
 
+// matchJSON holds a request against the rule of a login by JSON; jsonReason is why it
+// is refused there, "" where it is not.
+func matchJSON(f *intake.Form) (login.Rules, event.Reason) {
+	return jsonLogin.Match(&login.Request{Request: &http.Request{Method: http.MethodPost, URL: &url.URL{Path: "/login"}, ContentLength: 1}, Path: "/login", Canonical: true}, f)
+}
+
+func jsonReason(f *intake.Form) event.Reason {
+	_, reason := matchJSON(f)
+	return reason
+}
+
 // jsonField: the same for a JSON body, and for an application that merges it
 // with the query (attack K10).
 func jsonField(f *intake.Form, app readings, name string) *difference {
-	rules, refused := jsonLogin.Match(&login.Request{Request: &http.Request{Method: http.MethodPost, URL: &url.URL{Path: "/login"}, ContentLength: 1}, Path: "/login", Canonical: true}, f)
+	rules, refused := matchJSON(f)
 	state := f.JSONState(name)
 	if refused != "" || state == intake.Ambiguous {
 		return nil

@@ -247,7 +247,7 @@ func php(tb testing.TB) ask {
 		for n := range sockets {
 			wg.Go(func() {
 				if conns[n] == nil { // not before: it gives up who says nothing for five seconds
-					if conns[n], errs[n] = net.Dial("unix", sockets[n]); errs[n] != nil {
+					if conns[n], errs[n] = dialPHP(sockets[n]); errs[n] != nil {
 						return
 					}
 				}
@@ -275,6 +275,17 @@ func phpForms(conn net.Conn, page string, in input) (readings, error) {
 	}
 	_, text, _ := bytes.Cut(answer, []byte("\r\n\r\n"))
 	return decode(text)
+}
+
+// dialPHP connects to a php-cgi. Its socket is there a moment before it listens.
+func dialPHP(socket string) (conn net.Conn, err error) {
+	for range 100 {
+		if conn, err = net.Dial("unix", socket); err == nil {
+			return conn, nil
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	return nil, err
 }
 
 // phpProcess starts a php-cgi that ends with the test, and gives its socket.

@@ -115,7 +115,11 @@ func partHead(h textproto.MIMEHeader) (head, name string, file bool, err error) 
 		if charset != "" {
 			media = mime.FormatMediaType(media, map[string]string{"charset": charset})
 		}
-		b.WriteString("\r\nContent-Type: " + media)
+		// A field is text where nothing is said (RFC 7578 4.4), and some parsers take
+		// one that says so for a file.
+		if file || !strings.HasPrefix(media, "text/plain") {
+			b.WriteString("\r\nContent-Type: " + media)
+		}
 	}
 	return b.String(), name, file, nil
 }
