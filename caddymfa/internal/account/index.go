@@ -52,8 +52,8 @@ func (b *Book) Remember(ctx context.Context, app, user string) error {
 }
 
 // nameKey is where the name is kept by which a user is known, for every spelling
-// with one fold (attack K3).
-func nameKey(app, name string) string { return key("x", app, intake.FoldUser(name)) }
+// that some application takes for it (attack K3).
+func nameKey(app, name string) string { return key("x", app, intake.CoarseUser(name)) }
 
 // Known finds the name by which a user is kept: the name itself where that very
 // name is known, else the one that has the same fold or this alias, else the

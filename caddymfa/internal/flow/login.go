@@ -248,7 +248,11 @@ func (f *Flow) attempt(ctx context.Context, g *Gate, c *Call, rules login.Rules,
 	early := f.lookAhead(ctx, g, name)
 	t, reason, err := f.submit(ctx, g, c, rules, rules.AsTyped(form), sent)
 	if err != nil {
-		return f.refuseLogin(ctx, g, t.rule, reason, err), nil
+		out := f.refuseLogin(ctx, g, t.rule, reason, err)
+		if c.Closed && errors.Is(err, login.ErrNoEvidence) {
+			out.Reason = event.WrongPassword // nothing leaves there in any case (attack K30)
+		}
+		return out, nil
 	}
 	rule, user, reply, sets, fresh := t.rule, t.user, t.reply, t.sets, t.jar
 	if rule == nil {
@@ -368,7 +372,7 @@ func (f *Flow) ask(g *Gate, c *Call, user string, after *jar.Jar, head http.Head
 			return f.get(ctx, g, c, target, after, head, body)
 		},
 		Stranger: func(ctx context.Context, target string) (*upstream.Reply, error) {
-			return f.strangers.get(g.ID+"\x00"+target, func() (*upstream.Reply, error) {
+			return f.strangers.get(g.ID+"\x00"+c.language()+"\x00"+target, func() (*upstream.Reply, error) {
 				return f.get(ctx, g, c, target, &jar.Jar{}, nil, nil)
 			})
 		},

@@ -79,6 +79,8 @@ type Settings struct {
 	Trust time.Duration
 	// Proven is what the second factor was proven for lately, "" for nothing.
 	Proven Aim
+	// changing: the proof was used up by the change that is under way.
+	changing bool
 
 	lang string // the account's
 }
@@ -110,6 +112,8 @@ func (f *Flow) factor(ctx context.Context, g *Gate, s *session.Session) (Setting
 	out := Settings{Number: number, Codes: -1, Trust: g.TrustedDevice, lang: a.Lang}
 	if aim := Aim(s.ConfirmedFor); proven(s.Record, aim, now) {
 		out.Proven = aim
+	} else if number != "" && changing(s.Record, now) {
+		out.Proven, out.changing = ForNumber, true
 	}
 	// The number is the user's own word, not a directory's.
 	out.Changeable = g.Enroll == Self && number == "" || g.Enroll != FromDirectory && number != "" && number == a.Number
@@ -171,6 +175,13 @@ func (f *Flow) Confirmed(ctx context.Context, g *Gate, c *Call, typed string) (V
 	return f.settle(ctx, g, c, st, now)
 }
 
+// changing reports whether a session's challenge is for another number: the proof for
+// that change was used up when it was made.
+func changing(r session.Record, now time.Time) bool {
+	st, err := challengeOf(r)
+	return err == nil && st.For == challenge.NewNumber && now.Before(st.LastSend.Add(challenge.Total))
+}
+
 // settle uses up the right code of a verified session's challenge: one winner.
 func (f *Flow) settle(ctx context.Context, g *Gate, c *Call, st challenge.State, now time.Time) (Verification, error) {
 	s, err := f.Sessions.Update(ctx, &g.Gate, c.Session, func(r session.Record) (session.Record, error) {
@@ -229,6 +240,12 @@ func (f *Flow) ChangeNumber(ctx context.Context, g *Gate, c *Call, input string)
 		return refuse(reason)
 	case n.E164() == set.Number:
 		return refuse(event.NumberKnown)
+	}
+	if set.Number != "" && !set.changing {
+		// The challenge stands for the proof from here on: it allows nothing else.
+		if reason, err := f.use(ctx, g, c, ForNumber); reason != event.OK || err != nil {
+			return c.Session, Sending{Reason: reason}, err
+		}
 	}
 	return f.sendFor(ctx, g, c, challenge.NewNumber, "", n.E164())
 }

@@ -3,6 +3,7 @@ package gate
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"strings"
@@ -14,6 +15,7 @@ import (
 	"github.com/caddymfa/caddymfa/caddymfa/internal/login"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/match"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/session"
+	"github.com/caddymfa/caddymfa/caddymfa/internal/upstream"
 )
 
 // Whose session it is, is asked again (architecture, rule 8): a verified session
@@ -59,14 +61,19 @@ const maxPeek = 256 << 10
 // peek reports whether a verified user's request may carry a password, as a login
 // does. The body goes on as it is; what is too long to look at may.
 func (g *Gate) peek(v *visit) bool {
-	if !unsafe(v.r.Method) || !g.rules().Forms || v.r.ContentLength == 0 {
+	switch {
+	case !g.rules().Forms:
 		return false
-	}
-	if v.form != nil {
+	case v.form != nil:
 		return g.Rules.MayCarry(v.form)
+	case v.r.ContentLength == 0 || v.r.Body == nil:
+		if v.r.URL.RawQuery == "" {
+			return false
+		}
+		f, err := intake.Read(&http.Request{Method: v.r.Method, URL: v.r.URL}, intake.Limits{})
+		return err == nil && g.Rules.MayCarry(f) || err != nil && unsafe(v.r.Method)
 	}
-	kind := v.r.Header.Get("Content-Type")
-	if !strings.Contains(kind, "form") && !strings.Contains(kind, "json") {
+	if kind := strings.ToLower(v.r.Header.Get("Content-Type")); kind != "" && !strings.Contains(kind, "form") && !strings.Contains(kind, "json") {
 		return false
 	}
 	if v.r.ContentLength > maxPeek {
@@ -81,7 +88,11 @@ func (g *Gate) peek(v *visit) bool {
 	if err != nil || len(head) > maxPeek {
 		return true
 	}
-	look := &http.Request{Method: v.r.Method, URL: v.r.URL, Header: v.r.Header, Body: io.NopCloser(bytes.NewReader(head)), ContentLength: int64(len(head))}
+	h := v.r.Header
+	if h.Get("Content-Type") == "" { // some take what has no type for a form
+		h = http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}
+	}
+	look := &http.Request{Method: v.r.Method, URL: v.r.URL, Header: h, Body: io.NopCloser(bytes.NewReader(head)), ContentLength: int64(len(head))}
 	f, err := intake.Read(look, intake.Limits{})
 	return err != nil || g.Rules.MayCarry(f)
 }
@@ -91,8 +102,9 @@ func (h *head) doubt(status int, hd http.Header, sets []jar.Set) (d doubt) {
 	v := h.v
 	d.unsafe = unsafe(v.r.Method)
 	for _, s := range sets {
-		d.changed = d.changed || !s.Blank && h.g.session(s.Cookie.Name) && !h.s.Jar.Holds(s.Cookie)
+		d.changed = d.changed || !s.Blank && h.mayBeSession(s) && !h.s.Jar.Holds(s.Cookie)
 	}
+	d.changed = d.changed || h.s.Doubt // a question that was put off
 	if !d.changed && len(sets) > 0 {
 		// A trap's cookie that the session had before, with another value, is near.
 		near, err := v.site.Traps.Any(context.Background(), &match.Answer{Status: status, Header: hd, Sets: sets, Jar: &h.s.Jar})
@@ -100,8 +112,17 @@ func (h *head) doubt(status int, hd http.Header, sets []jar.Set) (d doubt) {
 			d.changed = d.changed || (near || err != nil) && !s.Blank && !h.s.Jar.Holds(s.Cookie)
 		}
 	}
-	d.login = d.unsafe && (v.carries || h.g.rules().Near(&v.target))
+	d.login = v.carries || d.unsafe && h.g.rules().Near(&v.target)
 	return d
+}
+
+// mayBeSession reports whether a cookie may be the application's session. Where
+// nobody has said which are, all may that say anything of a user.
+func (h *head) mayBeSession(s jar.Set) bool {
+	if len(h.g.Session) == 0 {
+		return !h.v.site.Cookies.Bare(s.Cookie)
+	}
+	return h.g.session(s.Cookie.Name)
 }
 
 // asker is the rule whose page of identity says whose session it is: the one that
@@ -140,7 +161,11 @@ func (h *head) still(d doubt, hd http.Header, body []byte, sets []jar.Set) bool 
 	}
 	token := ""
 	if v.site.Bearer.On() {
-		if given := v.site.Bearer.Given(hd, body); len(given) > 0 {
+		plain, err := upstream.Plain(hd, body, maxAsked)
+		if err != nil {
+			return h.taken(ctx, err)
+		}
+		if given := v.site.Bearer.Given(hd, plain); len(given) > 0 {
 			token = given[0]
 		} else if v.bearer == released {
 			token = match.InHeader(v.r)
@@ -156,6 +181,15 @@ func (h *head) still(d doubt, hd http.Header, body []byte, sets []jar.Set) bool 
 		return true
 	case err == nil && user == "" && stranger && !d.unsafe:
 		h.confirmed = true
+		return true
+	case err == nil && user == "" && stranger:
+		// The application has signed its user out. The answer is nobody's.
+		h.release()
+		if err := h.g.Flow.End(ctx, v.site, h.s, event.AppLogout); err != nil {
+			return h.drop(event.StoreDown, err)
+		}
+		h.g.Flow.Sessions.ClearHandle(hd, &v.site.Gate, v.call.Secure)
+		h.over = true
 		return true
 	case err != nil && !d.unsafe:
 		// Nobody can say just now. Nothing has changed that could not be asked about
@@ -181,6 +215,94 @@ func (h *head) stillWithout(ctx context.Context, d doubt, sets []jar.Set) bool {
 		return h.taken(ctx, nil)
 	}
 	return true
+}
+
+// lost reports whether a login has taken the anonymous session meanwhile: what its
+// cookies open may be a user's by now (attack A1).
+func (h *head) lost() (event.Reason, error) {
+	if h.s == nil || len(h.s.Jar.Cookies) == 0 {
+		return "", nil
+	}
+	ctx, cancel := h.detached()
+	defer cancel()
+	cur, err := h.g.Flow.Sessions.Current(ctx, &h.v.site.Gate, h.s)
+	switch {
+	case errors.Is(err, session.ErrGone), err == nil && cur.Level != session.Anonymous:
+		return event.UnknownHandle, nil
+	case err != nil:
+		return event.StoreDown, err
+	}
+	return "", nil
+}
+
+// mayLogIn is the rule by which the application is asked whether an answer at an
+// open entry has logged somebody in; nil where there is no reason to ask.
+func (h *head) mayLogIn(sets []jar.Set) *login.Rule {
+	if h.tap == nil || !unsafe(h.v.r.Method) {
+		return nil
+	}
+	changed := h.v.form != nil && h.g.Rules.MayCarry(h.v.form)
+	for _, s := range sets {
+		changed = changed || !s.Blank && h.g.session(s.Cookie.Name) && (h.s == nil || !h.s.Jar.Holds(s.Cookie))
+	}
+	if !changed {
+		return nil
+	}
+	return h.g.asker(&session.Session{})
+}
+
+// nobody reports whether nobody is logged in after an answer at an open entry. A
+// login there is one by a door that no rule knows.
+func (h *head) nobody(rule *login.Rule, hd http.Header, sets []jar.Set) bool {
+	ctx, cancel := h.detached()
+	defer cancel()
+	var before jar.Jar
+	if h.s != nil {
+		before = h.s.Jar
+	}
+	after, _, err := before.Apply(sets, time.Now())
+	if err != nil {
+		return h.drop(event.Unreadable, nil)
+	}
+	user, _, err := h.g.Flow.Whose(ctx, h.v.site, h.g.asking(h.v), rule, "", &after, "")
+	switch {
+	case err != nil:
+		return h.drop(event.NoVerdict, nil)
+	case user != "":
+		h.g.Flow.Trap(ctx, h.v.site, h.s, event.TrapHit, nil)
+		h.g.Flow.Sessions.ClearHandle(hd, &h.v.site.Gate, h.v.call.Secure)
+		return h.drop(event.TrapHit, nil)
+	}
+	return true
+}
+
+// his are the bearer tokens of a verified session's answer that are its user's: one
+// that is another's, by a login that no rule has seen, ends the session, and one of
+// which nobody can say whose it is opens nothing.
+func (h *head) his(hd http.Header, body []byte) (tokens []string, ok bool) {
+	ctx, cancel := h.detached()
+	defer cancel()
+	rule := h.g.asker(h.s)
+	for _, token := range h.v.site.Bearer.Given(hd, body) {
+		if s, err := h.g.Flow.Sessions.Noted(ctx, &h.v.site.Gate, session.Released, "", token, h.s); err == nil && s.ID == h.s.ID || h.confirmed {
+			tokens = append(tokens, token)
+			continue
+		}
+		user, err := "", error(nil)
+		if rule != nil {
+			user, _, err = h.g.Flow.Whose(ctx, h.v.site, h.g.asking(h.v), rule, h.s.User, &h.s.Jar, token)
+		} else {
+			user = h.g.Rules.Named(&match.Answer{Header: hd, Body: body})
+		}
+		switch {
+		case err != nil || user == "":
+		case intake.FoldUser(user) == intake.FoldUser(h.s.User):
+			tokens = append(tokens, token)
+		default:
+			return nil, h.taken(ctx, nil)
+		}
+	}
+	return tokens, true
 }
 
 // taken ends the session: it is another user's, or nobody can say whose.

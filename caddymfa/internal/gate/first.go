@@ -106,10 +106,17 @@ func (v *visit) beside() *session.Session {
 // keepTokens notes the bearer tokens that a verified session's answer gives out,
 // such as a refreshed one: those of its head first, then those of its whole body,
 // each before the client sees any of it.
-func (h *head) keepTokens(hd http.Header, body []byte) error {
+func (h *head) keepTokens(hd http.Header, body []byte) bool {
+	tokens, ok := h.his(hd, body)
+	if !ok || len(tokens) == 0 {
+		return ok
+	}
 	ctx, cancel := h.detached()
 	defer cancel()
-	return h.g.Flow.Renew(ctx, h.v.site, h.s, h.v.site.Bearer.Given(hd, body))
+	if err := h.g.Flow.Renew(ctx, h.v.site, h.s, tokens); err != nil {
+		return h.drop(event.StoreDown, err)
+	}
+	return true
 }
 
 // maxTokenAnswer bounds the JSON answers that are searched for bearer tokens, in

@@ -25,18 +25,26 @@ func (g *Gate) verified(v *visit) (event.Reason, error) {
 	if v.bearer == foreign {
 		return g.refuse(v, event.UnknownToken), nil
 	}
-	now := time.Now()
 	v.carries = g.peek(v)
+	now := time.Now()
 	r := v.r
 	// Of this field only what was released, or proven, to this session goes on.
 	var authorization []string
 	if v.proven || v.bearer == released && match.InHeader(r) != "" {
 		authorization = r.Header["Authorization"]
 	}
-	v.headAt = head{g: g, v: v, s: s, asked: now, logout: g.logout(v), given: len(v.w.Header()["Set-Cookie"])}
+	v.headAt = head{g: g, v: v, s: s, asked: v.at, logout: g.logout(v), given: len(v.w.Header()["Set-Cookie"])}
 	v.tapAt = upstream.Tap{W: v.w, OnHead: (*verifiedHead)(&v.headAt)}
 	h, tap := &v.headAt, &v.tapAt
 	defer h.release()
+	if ended, err := h.ended(); err != nil || ended {
+		h.drop(event.UnknownHandle, err) // while the body was waited for
+		return h.dropped(), nil
+	}
+	if v.body != nil && v.form == nil && (v.r.ContentLength < 0 || v.r.ContentLength > short) {
+		// A body that is under way for longer ends with its session.
+		h.stream = g.Flow.Sessions.Tie(&v.site.Gate, s, func() { v.body.cut.Store(true); tap.Cut() })
+	}
 	script := g.bridge(v)
 	if script != nil {
 		tap.W = script
@@ -59,6 +67,13 @@ func (g *Gate) verified(v *visit) (event.Reason, error) {
 	v.in.Server.Announce(s.Level, s.User, s.VerifiedAt)
 
 	err := v.next.ServeHTTP(tap, r)
+	if err != nil && !v.broken() && (v.carries || unsafe(v.r.Method) && g.rules().Near(&v.target)) {
+		// Perhaps somebody has logged in, and the application broke off: nobody can
+		// say any more whose session it is.
+		h.release() // or ending the session would cut what is said of it
+		g.Flow.Trap(v.r.Context(), v.site, s, event.AnotherUser, err)
+		g.Flow.Sessions.ClearHandle(v.w.Header(), &v.site.Gate, v.call.Secure)
+	}
 	if err != nil && tap.Status() == 0 && v.broken() {
 		return g.refuse(v, event.Ambiguous), nil
 	}
@@ -177,6 +192,11 @@ func (g *Gate) forwardBefore(v *visit, e *opening, cookies string, h *head, onHe
 	intake.StripOverrides(v.r.Header)
 	v.in.Server.Announce(session.Anonymous, "", time.Time{})
 	tap := &upstream.Tap{W: v.w, OnHead: upstream.HeadFunc(onHead)}
+	h.tap = tap
+	if reason, err := h.lost(); reason != "" { // while the body was waited for, or on another node
+		h.drop(reason, err)
+		return h.dropped()
+	}
 	script := g.bridge(v)
 	if script != nil {
 		tap.W = script
@@ -186,6 +206,7 @@ func (g *Gate) forwardBefore(v *visit, e *opening, cookies string, h *head, onHe
 		tap.WriteHeader(http.StatusOK)
 	}
 	if err == nil {
+		tap.Finish()
 		finish(script)
 	}
 	dropTrailers(v.w.Header())

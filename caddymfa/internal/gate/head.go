@@ -42,6 +42,7 @@ type head struct {
 	s *session.Session
 	// asked is when a verified session's request came.
 	asked  time.Time
+	tap    *upstream.Tap   // of an answer to who is not verified
 	stream *session.Stream // nil where nothing has to end with the session
 	live   context.Context // ends with the session; nil but for what leaves HTTP
 	logout *Logout
@@ -51,6 +52,8 @@ type head struct {
 	loginPage bool
 	// confirmed: the application was asked whose session it is, and has answered.
 	confirmed bool
+	// putOff: it is to be asked later. over: the session has ended with this answer.
+	putOff, over bool
 
 	reason event.Reason
 	err    error
@@ -165,12 +168,14 @@ func (h *head) verified(status int, hd http.Header) bool {
 			return true
 		}
 	}
-	if d := h.doubt(status, hd, sets); d.any(h.s.AskedAt) {
+	d := h.doubt(status, hd, sets)
+	if d.any(h.s.AskedAt) {
 		h.v.tapAt.Ask(maxAsked, func(hd http.Header, body []byte) bool {
-			return h.still(d, hd, body, sets) && h.pass(hd, sets) && h.body(hd, body)
+			return h.still(d, hd, body, sets) && (h.over || h.pass(hd, sets) && h.body(hd, body))
 		})
 		return true
 	}
+	h.putOff = d.changed
 	if !h.pass(hd, sets) {
 		return false
 	}
@@ -186,8 +191,8 @@ func (h *head) pass(hd http.Header, sets []jar.Set) bool {
 		return false
 	}
 	if h.v.site.Bearer.On() {
-		if err := h.keepTokens(hd, nil); err != nil {
-			return h.drop(event.StoreDown, err)
+		if !h.keepTokens(hd, nil) {
+			return false
 		}
 	}
 	if h.stream == nil && lasts(hd) {
@@ -205,16 +210,13 @@ func (h *head) body(hd http.Header, body []byte) bool {
 	if err != nil {
 		return true // what cannot be read is not noted, and a token in it opens nothing
 	}
-	if err := h.keepTokens(nil, plain); err != nil {
-		return h.drop(event.StoreDown, err)
-	}
-	return true
+	return h.keepTokens(nil, plain)
 }
 
 // keep writes the cookies into the session's jar, before the first byte of the
 // answer leaves, and gives the browser a handle of the new version.
 func (h *head) keep(hd http.Header, sets []jar.Set) bool {
-	if len(sets) == 0 {
+	if len(sets) == 0 && !h.confirmed {
 		return true
 	}
 	now := time.Now()
@@ -223,14 +225,15 @@ func (h *head) keep(hd http.Header, sets []jar.Set) bool {
 	if err != nil {
 		return h.drop(event.Unreadable, nil)
 	}
-	if len(changes) > 0 {
+	if len(changes) > 0 || h.confirmed && h.s.Doubt {
 		ctx, cancel := h.detached()
 		defer cancel()
 		s, err := h.g.Flow.KeepCookies(ctx, h.v.site, h.network, h.s, func(rec session.Record) (session.Record, error) {
 			rec.Jar = jar.Merge(base, ours, rec.Jar)
 			if h.confirmed {
-				rec.AskedAt = now
+				rec.AskedAt, rec.Doubt = now, false
 			}
+			rec.Doubt = rec.Doubt || h.putOff
 			return rec, nil
 		})
 		_, full := errors.AsType[*limit.Exceeded](err)
@@ -238,7 +241,7 @@ func (h *head) keep(hd http.Header, sets []jar.Set) bool {
 		case full:
 			return h.drop(event.TooManyVisitors, nil)
 		case errors.Is(err, session.ErrGone), errors.Is(err, session.ErrTaken):
-			return true // the session ended meanwhile: its cookies are nobody's
+			return h.drop(event.UnknownHandle, nil) // it ended meanwhile, and so is this answer nobody's
 		case err != nil:
 			return h.drop(event.StoreDown, err)
 		}
@@ -255,12 +258,24 @@ func (h *head) keep(hd http.Header, sets []jar.Set) bool {
 
 func (h *head) anonymous(status int, hd http.Header) bool {
 	sets := h.cookies(hd)
+	if reason, err := h.lost(); reason != "" {
+		return h.drop(reason, err)
+	}
 	if h.trapped(status, hd, sets) {
 		return h.drop(event.TrapHit, nil)
 	}
 	if h.loginPage && h.loops(status, hd) {
 		return h.drop(event.LoginLoop, nil)
 	}
+	if rule := h.mayLogIn(sets); rule != nil {
+		h.tap.Ask(maxAsked, func(hd http.Header, _ []byte) bool { return h.nobody(rule, hd, sets) && h.visitor(hd, sets) })
+		return true
+	}
+	return h.visitor(hd, sets)
+}
+
+// visitor keeps the cookies of who is not signed in.
+func (h *head) visitor(hd http.Header, sets []jar.Set) bool {
 	if h.s != nil || len(sets) == 0 {
 		return h.keep(hd, sets)
 	}

@@ -542,7 +542,7 @@ func TestAttack_J6_FailedLoginThatLogsSomebodyInIsTrapped(t *testing.T) {
 			_, _ = io.WriteString(w, marker+" of bob")
 		}, newLegacy()}, func(g *gate.Gate, _ *login.Config) {
 			g.Site.Traps, _ = match.Compile([][]match.Condition{{{Cookie: &match.Pair{Name: "^REMEMBER$"}}}})
-		})
+		}, func(_ *gate.Gate, r *login.Config) { r.Failure = [][]match.Condition{{{Body: marker}}} })
 		c := w.browser()
 		if c.login("alice", "pw-a"); c.status != http.StatusForbidden || strings.Contains(fmt.Sprint(c.head, c.body), "bob") {
 			t.Fatalf("%d %s", c.status, c.body)

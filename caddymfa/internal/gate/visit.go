@@ -8,6 +8,7 @@ import (
 	"path"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/caddymfa/caddymfa/caddymfa/internal/event"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/flow"
@@ -30,6 +31,8 @@ type visit struct {
 	callAt flow.Call
 	headAt head
 	tapAt  upstream.Tap
+
+	at time.Time // when it came, and its session was looked up
 
 	// bearer is what the request's bearer token is worth; handleless: the session
 	// was found by it, and the client has no handle. proven: the request's HTTP
@@ -58,10 +61,13 @@ type visit struct {
 // watched is a body that remembers whether it could be read.
 type watched struct {
 	io.ReadCloser
-	broken atomic.Bool
+	broken, cut atomic.Bool
 }
 
 func (b *watched) Read(p []byte) (int, error) {
+	if b.cut.Load() {
+		return 0, upstream.ErrCut
+	}
 	n, err := b.ReadCloser.Read(p)
 	if err != nil && !errors.Is(err, io.EOF) {
 		b.broken.Store(true)
@@ -91,7 +97,7 @@ func (v *visit) close() {
 // visit reads what every row needs: the host, the path, the session. A reason
 // means that the request was refused and answered.
 func (g *Gate) visit(w http.ResponseWriter, r *http.Request, in Input, next upstream.Handler) (*visit, event.Reason) {
-	v := &visit{w: w, in: in, next: next}
+	v := &visit{w: w, in: in, next: next, at: time.Now()}
 	host, ok := Hostname(r.Host)
 	v.site = g.site(host)
 	if r.ContentLength != 0 && r.Body != nil {
@@ -273,15 +279,7 @@ func (g *Gate) denied(v *visit) *match.Entry {
 
 // jsonIs reports whether a body has the value, in some reading.
 func jsonIs(f *intake.Form, want *match.Pair) bool {
-	switch f.JSONState(want.Name) {
-	case intake.Absent:
-		return false
-	case intake.Ambiguous:
-		return true
-	case intake.Exact:
-	}
-	text, ok := f.JSONText(want.Name)
-	return want.Value == "" || !ok || text == want.Value
+	return f.JSONMay(want.Name, want.Value)
 }
 
 // Bounds on what is read of a request's body, in bytes.

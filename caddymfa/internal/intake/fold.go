@@ -26,6 +26,23 @@ func FoldUser(name string) string {
 	return strings.Join(strings.Fields(norm.NFKC.String(name)), " ")
 }
 
+// CoarseUser is FoldUser as coarsely as databases compare: without accents, with
+// letters that some take for one as one, and without signs that nobody sees
+// (attack K3). Two names of one person are the same; two people may be.
+func CoarseUser(name string) string {
+	name = norm.NFKD.String(FoldUser(name))
+	name = alike.Replace(name)
+	return strings.Map(func(c rune) rune {
+		switch {
+		case unicode.Is(unicode.Mn, c), unicode.Is(unicode.Other_Default_Ignorable_Code_Point, c), unicode.Is(unicode.Variation_Selector, c):
+			return -1
+		}
+		return c
+	}, name)
+}
+
+var alike = strings.NewReplacer("ß", "ss", "ı", "i", "ø", "o", "æ", "ae", "œ", "oe", "ł", "l", "đ", "d", "ð", "d", "þ", "th", "ħ", "h", "ŋ", "n", "ĸ", "k")
+
 // TypedUser gives a name that a person typed into a login and that nothing but
 // this request says, folded. ok is false for a name that the application's
 // database may compare in another way than the gate does: MySQL takes é for e

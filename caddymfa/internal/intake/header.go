@@ -96,5 +96,7 @@ var identity = []string{
 	"Tailscale-User-Login", "Tailscale-User-Name", "X-Sso-User", "X-Iisnode-Auth-User", "X-Iisnode-Logon-User",
 	"Client-Cert", "Client-Cert-Chain", "X-Client-Cert", "X-Client-Dn", "X-Client-Verify", "X-Forwarded-Client-Cert",
 	"Ssl-Client-Cert", "Ssl-Client-S-Dn", "Ssl-Client-Verify", "X-Ssl-Client-Cert", "X-Ssl-Client-Dn", "X-Ssl-Client-S-Dn", "X-Ssl-Client-Verify",
-	"X-Mfa-User",
+	"X-Mfa-User", "X-Consumer-Username", "X-Consumer-Id", "X-Consumer-Custom-Id", "X-Credential-Username", "X-Credential-Identifier", "X-Webauth-Role",
+	"Sm-User", "Sm-Universalid", "Iv-User", "Iv-Groups", "Iv-Creds", "X-Forwarded-Tls-Client-Cert", "X-Forwarded-Tls-Client-Cert-Info", "Impersonate-User", "Impersonate-Group",
+	"X-Proxy-User", "X-Auth-Userid", "X-Id-Token", "X-Access-Token",
 }

@@ -176,6 +176,29 @@ func (f *Form) at(path string) (any, State) {
 	return v, state
 }
 
+// JSONMay reports whether a JSON body may have this value, "" for any, at a dotted
+// path: in some spelling, also in one of several objects (JSON-RPC 2.0 6).
+func (f *Form) JSONMay(path, value string) bool {
+	list, ok := f.json.([]any)
+	if !ok {
+		list = []any{f.json}
+	}
+	for _, v := range list {
+		one := Form{Kind: f.Kind, json: v}
+		switch _, state := one.at(path); state {
+		case Absent:
+			continue
+		case Ambiguous:
+			return true
+		case Exact:
+		}
+		if text, ok := one.JSONText(path); value == "" || !ok || FoldUser(text) == FoldUser(value) {
+			return true
+		}
+	}
+	return false
+}
+
 // Bracketed is the name that a dotted path has in a form: a[b] for a.b.
 func Bracketed(path string) string {
 	steps := strings.Split(path, ".")

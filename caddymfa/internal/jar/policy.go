@@ -110,7 +110,7 @@ var harmless = regexp.MustCompile(`(?i)(csrf|xsrf|^lang|lang$|language|locale|th
 // csrf are names of CSRF tokens, which look like credentials and are none.
 var csrf = regexp.MustCompile(`(?i)(csrf|xsrf)[-_.]?token|token[-_.]?(csrf|xsrf)`)
 
-var credential = []string{"sess", "sid", "auth", "token", "remember", "login", "user", "key", "sso"}
+var credential = []string{"sess", "sid", "auth", "token", "remember", "login", "user", "key", "sso", "pass", "pwd", "hash", "jwt", "uid", "member", "cred", "secret", "ticket"}
 
 // LooksLikeCredential reports whether a name sounds like a login, a session or
 // a token. The name of a CSRF token does not count.

@@ -40,8 +40,10 @@ type Ask struct {
 const maxHops = 3
 
 // refused reports whether the application has shown that it knows nobody. rep is
-// its answer for the page of identity, which names nobody.
-func (r *Rule) refused(ctx context.Context, rep *upstream.Reply, ask Ask) (bool, error) {
+// its answer for the page of identity, which names nobody; answer the one to the
+// login, nil where there was none.
+func (r *Rule) refused(ctx context.Context, answer *match.Answer, rep *upstream.Reply, ask Ask) (bool, error) {
+	shown := map[string]bool{} // where a login form was
 	now := r.viewOf(rep, ask.Host)
 	if now.class == classOther {
 		return false, nil
@@ -56,12 +58,24 @@ func (r *Rule) refused(ctx context.Context, rep *upstream.Reply, ask Ask) (bool,
 	// A page that leads everybody to the same place shows nothing. The place must
 	// ask for a password.
 	for hop := 0; now.class == classRedirect && hop < maxHops; hop++ {
+		shown[pathOf(now.target)] = true
 		if rep, err = ask.As(ctx, now.target); err != nil {
 			return false, err
 		}
 		now = r.viewOf(rep, ask.Host)
 	}
-	return now.class == classRefused || now.class == classForm, nil
+	if now.class != classRefused && now.class != classForm {
+		return false, nil
+	}
+	// A user who may not see the page of identity is led to the login form as a
+	// stranger is. So the login's own answer must ask for the password, too.
+	return answer == nil || denied(answer) || passwordForm(answer.Body) != "" ||
+		answer.Status >= 300 && answer.Status <= 399 && shown[pathOf(targetOf(r.Identity.Path, answer.Header.Get("Location"), ask.Host))], nil
+}
+
+func pathOf(target string) string {
+	path, _, _ := strings.Cut(target, "?")
+	return strings.TrimRight(path, "/")
 }
 
 // class is what kind of answer the application gives to somebody.

@@ -118,7 +118,7 @@ func (r *Rule) judgeIdentity(ctx context.Context, failure, success bool, a *matc
 	case failure:
 		return Failed, "", nil
 	}
-	refused, err := r.refused(ctx, rep, ask)
+	refused, err := r.refused(ctx, a, rep, ask)
 	switch {
 	case err != nil:
 		return fail(err)
@@ -139,7 +139,7 @@ func (r *Rule) WhoIs(ctx context.Context, ask Ask) (user string, stranger bool, 
 	if user, err = r.named(rep); err != nil || user != "" {
 		return user, false, err
 	}
-	stranger, err = r.refused(ctx, rep, ask)
+	stranger, err = r.refused(ctx, nil, rep, ask)
 	return "", stranger, err
 }
 
@@ -245,6 +245,20 @@ func (r *Rule) answerUser(a *match.Answer) (string, error) {
 		return "", errors.New("the answer names nobody")
 	}
 	return found, nil
+}
+
+// Named is the user whom an answer itself names, by the first rule that reads a name
+// there; "" for none.
+func (rs Rules) Named(a *match.Answer) string {
+	for _, r := range rs {
+		if r.User == nil || r.User.Source != AnswerJSON && r.User.Source != AnswerHeader {
+			continue
+		}
+		if user, err := r.answerUser(a); err == nil {
+			return user
+		}
+	}
+	return ""
 }
 
 // CookieUser reads the user's name out of the cookies of an answer, for a rule

@@ -534,6 +534,22 @@ func (t *Table) ClearHandle(w http.Header, g *Gate, secure bool) { g.Cookie.set(
 // the latest 5 s after another node ended it. Release the stream when it is over.
 func (t *Table) Tie(g *Gate, s *Session, end func()) *Stream { return t.live.tie(g.ID, s.ID, end) }
 
+// Current is a session as it is now, past the cache: what a login has taken, also
+// one that browsers carry, is no longer what it was.
+func (t *Table) Current(ctx context.Context, g *Gate, s *Session) (*Session, error) {
+	if !s.carried {
+		return t.read(ctx, g.ID, s.ID)
+	}
+	rec, err := t.store.Get(ctx, s.ID.key())
+	switch {
+	case err == nil:
+		return t.decode(ctx, g.ID, s.ID, rec)
+	case !errors.Is(err, store.ErrNotFound):
+		return nil, fmt.Errorf("session: read: %w", err)
+	}
+	return s, nil
+}
+
 // Still looks past the cache whether a session is still verified. ErrGone when
 // it is not.
 func (t *Table) Still(ctx context.Context, g *Gate, s *Session) error {
