@@ -24,6 +24,8 @@ type shell struct {
 	n     int
 	users map[string]string
 	me    func(w http.ResponseWriter, user string)
+	// form: a login form stands at /signin for everybody.
+	form bool
 }
 
 func (a *shell) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -44,7 +46,7 @@ func (a *shell) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(w, "WRONG "+loginForm)
 	case r.URL.Path == "/me":
 		a.me(w, user)
-	case user == "":
+	case user == "", a.form && r.URL.Path == "/signin":
 		_, _ = io.WriteString(w, loginForm)
 	default:
 		_, _ = io.WriteString(w, marker+" of "+user)
