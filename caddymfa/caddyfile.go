@@ -3,6 +3,7 @@ package caddymfa
 import (
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
@@ -51,6 +52,25 @@ type parser struct {
 	h    *Handler
 	base string
 	seen map[string]bool
+	// at collects where logins and entries stand, for lint; nil where nobody asks.
+	// preset is what stands there for the lines of a preset.
+	at     map[string]string
+	preset string
+}
+
+// place is where the dispenser is: file and line, or the line of the preset.
+func (p *parser) place(d *caddyfile.Dispenser) string {
+	if p.preset != "" {
+		return p.preset
+	}
+	return d.File() + ":" + strconv.Itoa(d.Line())
+}
+
+// note keeps the place of a login or an entry.
+func (p *parser) note(what, place string) {
+	if p.at != nil {
+		p.at[what] = place
+	}
 }
 
 // words are the subdirectives. Those that may be repeated add; of the others a
@@ -155,10 +175,13 @@ func init() {
 //		mode            enforce|observe
 //		max_reply       <size>
 //	}
-func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error { return h.parse(d, nil) }
+
+// parse is UnmarshalCaddyfile. Where at is no nil, it is told where things stand.
+func (h *Handler) parse(d *caddyfile.Dispenser, at map[string]string) error {
 	d.Next()
 	tokens := d.NextSegment()
-	p := &parser{h: h, seen: map[string]bool{}}
+	p := &parser{h: h, seen: map[string]bool{}, at: at}
 	// A preset's lines come first, wherever the preset stands: the operator's
 	// lines add to them, or replace them.
 	first := caddyfile.NewDispenser(tokens)
@@ -429,6 +452,7 @@ func (p *parser) under(path string) string {
 }
 
 func (p *parser) entry(d *caddyfile.Dispenser, to *[]match.Request, withJSON, withHeader bool) error {
+	word, place := d.Val(), p.place(d)
 	q, _, err := p.request(d, d.RemainingArgsAsTokens(), nil)
 	switch {
 	case err != nil:
@@ -442,6 +466,7 @@ func (p *parser) entry(d *caddyfile.Dispenser, to *[]match.Request, withJSON, wi
 		return d.WrapErr(err)
 	}
 	*to = append(*to, q)
+	p.note(word+" "+q.String(), place)
 	return nil
 }
 

@@ -15,6 +15,7 @@ import (
 
 func (p *parser) login(d *caddyfile.Dispenser) error {
 	c := login.Config{}
+	place := p.place(d)
 	if d.NextArg() {
 		c.Name = d.Val()
 		if d.NextArg() {
@@ -40,8 +41,10 @@ func (p *parser) login(d *caddyfile.Dispenser) error {
 			return d.Errf("login %s is there twice: the first would be lost", c.Name)
 		}
 		p.h.Logins[i] = c
+		p.note("login "+c.Name, place)
 		return nil
 	}
+	p.note("login "+nameOf(c, len(p.h.Logins)), place)
 	p.h.Logins = append(p.h.Logins, c)
 	return nil
 }

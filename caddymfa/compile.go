@@ -1,6 +1,7 @@
 package caddymfa
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/http"
@@ -40,9 +41,7 @@ func (h *Handler) compileRules(g *gate.Gate) error {
 	}
 	seen := map[string]bool{}
 	for i, c := range h.Logins {
-		if c.Name == "" {
-			c.Name = fmt.Sprintf("login%d", i+1)
-		}
+		c.Name = nameOf(c, i)
 		if seen[c.Name] {
 			return fmt.Errorf("login %s is there twice: the second would never be asked", c.Name)
 		}
@@ -55,6 +54,9 @@ func (h *Handler) compileRules(g *gate.Gate) error {
 	}
 	return nil
 }
+
+// nameOf is the name of a login; one without a name goes by its place.
+func nameOf(c login.Config, i int) string { return cmp.Or(c.Name, fmt.Sprintf("login%d", i+1)) }
 
 // compileFirstFactor checks the placeholder. A text without one would name the
 // same user for everybody.

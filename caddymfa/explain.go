@@ -32,7 +32,7 @@ func explainCommand() *cobra.Command {
 			if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
 				return fmt.Errorf("--url %q: write a whole address, such as https://app.example.com/path", target)
 			}
-			servers, _, err := provisioned(config, adapter)
+			servers, _, _, err := provisioned(config, adapter)
 			if err != nil {
 				return err
 			}
@@ -53,17 +53,18 @@ func explainCommand() *cobra.Command {
 }
 
 // provisioned loads a configuration as "caddy validate" does: nothing listens,
-// and no store is opened. text is the configuration in JSON.
-func provisioned(file, adapter string) (servers *caddyhttp.App, text []byte, err error) {
-	if text, _, _, err = caddycmd.LoadConfig(file, adapter); err != nil {
-		return nil, nil, err
+// and no store is opened. text is the configuration in JSON, read the file that
+// was read.
+func provisioned(file, adapter string) (servers *caddyhttp.App, text []byte, read string, err error) {
+	if text, read, _, err = caddycmd.LoadConfig(file, adapter); err != nil {
+		return nil, nil, "", err
 	}
 	var cfg *caddy.Config
 	if err := json.Unmarshal(text, &cfg); err != nil {
-		return nil, nil, fmt.Errorf("the configuration: %w", err)
+		return nil, nil, "", fmt.Errorf("the configuration: %w", err)
 	}
 	if cfg == nil {
-		return nil, nil, errors.New("the configuration is empty: name a file with --config")
+		return nil, nil, "", errors.New("the configuration is empty: name a file with --config")
 	}
 	// Neither the admin endpoint nor its autosave has a part in this, and nothing
 	// is said but what was asked for.
@@ -72,13 +73,13 @@ func provisioned(file, adapter string) (servers *caddyhttp.App, text []byte, err
 	cfg.Logging = &caddy.Logging{Logs: map[string]*caddy.CustomLog{"default": {BaseLog: caddy.BaseLog{Level: "ERROR"}}}}
 	ctx, err := caddy.ProvisionContext(cfg)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, "", err
 	}
 	app, err := ctx.AppIfConfigured("http")
 	if err != nil {
-		return nil, nil, errors.New("the configuration has no site")
+		return nil, nil, "", errors.New("the configuration has no site")
 	}
-	return app.(*caddyhttp.App), text, nil //nolint:forcetypeassert // the app of that name
+	return app.(*caddyhttp.App), text, read, nil //nolint:forcetypeassert // the app of that name
 }
 
 func request(method string, u *url.URL, headers []string, data string) (*http.Request, error) {

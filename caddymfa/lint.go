@@ -8,11 +8,13 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/fileserver"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
@@ -28,14 +30,14 @@ func lintCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "lint --config <file>",
 		Short: "Finds ways round the gate, and what weakens it",
-		Long:  "Loads a configuration as caddy validate does and looks for what operators get wrong: handlers that no gate covers, error routes and caches outside of it, proxies that are believed too much, secrets in the file, public paths that cover a login. Ends with 1 when it has found something.",
+		Long:  "Loads a configuration as caddy validate does and looks for what operators get wrong: handlers that no gate covers, error routes and caches outside of it, proxies that are believed too much, secrets in the file, public paths that cover a login, and what is missing in a login rule. In a Caddyfile it names the line. Ends with 1 when it has found something.",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			servers, text, err := provisioned(config, adapter)
+			servers, text, file, err := provisioned(config, adapter)
 			if err != nil {
 				return err
 			}
-			found := lint(servers, text)
+			found := lint(servers, text, linesOf(file))
 			for _, f := range found {
 				fmt.Fprintf(cmd.OutOrStdout(), "%s: %s\n", f.where, f.what)
 			}
@@ -58,6 +60,7 @@ type finding struct{ where, what string }
 // linter walks the routes of one server.
 type linter struct {
 	server *caddyhttp.Server
+	lines  lines
 	found  []finding
 	gates  []*Handler
 	cached bool // a cache stands before what is walked
@@ -66,7 +69,7 @@ type linter struct {
 
 // lint looks at all servers. text is the configuration in JSON: what Caddy has
 // loaded from it is not kept in the servers.
-func lint(app *caddyhttp.App, text []byte) (found []finding) {
+func lint(app *caddyhttp.App, text []byte, at lines) (found []finding) {
 	if _, err := placeAll(app); err != nil {
 		found = append(found, finding{"all sites", err.Error()})
 	}
@@ -76,7 +79,7 @@ func lint(app *caddyhttp.App, text []byte) (found []finding) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(app.Servers)) {
 		s := app.Servers[name]
-		l := &linter{server: s}
+		l := &linter{server: s, lines: at}
 		l.walk(s.Routes, "", coverage{})
 		if s.Errors != nil {
 			l.walk(s.Errors.Routes, "handle_errors, ", coverage{})
@@ -348,7 +351,7 @@ func (l *linter) gate(h *Handler) {
 	for _, q := range h.Public {
 		for _, rule := range h.Logins {
 			if p := covers(q, rule); p != "" {
-				l.say(where, "public %s covers the login %s at %s: pages that show the login are then asked for without their cookies; name what is public more narrowly", q, rule.Name, p)
+				l.say(where+l.lines.of(h, "public "+q.String()), "public %s covers the login %s at %s: pages that show the login are then asked for without their cookies; name what is public more narrowly", q, rule.Name, p)
 			}
 		}
 	}
@@ -361,6 +364,78 @@ func (l *linter) gate(h *Handler) {
 	if h.Policy == "off" {
 		l.say(where, "policy off asks nobody for a code")
 	}
+	for _, m := range h.missing() {
+		l.say(where+l.lines.of(h, m.line), "%s", m.what)
+	}
+}
+
+// lines are where the logins and entries of gates stand in a Caddyfile, by the
+// gate's own configuration: what Caddy has loaded knows no lines any more.
+type lines map[string][]map[string]string
+
+// linesOf reads a configuration's file again. Of one that is no Caddyfile nothing
+// is known.
+func linesOf(file string) lines {
+	text, err := os.ReadFile(file) //nolint:gosec // the operator's file
+	if err != nil {
+		return nil
+	}
+	blocks, err := caddyfile.Parse(file, text)
+	if err != nil {
+		return nil
+	}
+	found := lines{}
+	for _, block := range blocks {
+		if len(block.Keys) == 0 {
+			continue // the global options
+		}
+		for _, tokens := range block.Segments {
+			found.add(tokens)
+		}
+	}
+	return found
+}
+
+// add looks for blocks of mfa among the tokens of a site, at any depth. What is
+// none cannot be read as one, or is like no gate.
+func (l lines) add(tokens []caddyfile.Token) {
+	for i, t := range tokens {
+		if t.Text != "mfa" || t.Quoted() {
+			continue
+		}
+		d := caddyfile.NewDispenser(tokens[i:])
+		d.Next()
+		block := d.NextSegment()
+		if len(block) > 1 && block[1].Text != "{" {
+			block = slices.Delete(block, 1, 2) // its matcher
+		}
+		h, at := new(Handler), map[string]string{}
+		if h.parse(caddyfile.NewDispenser(block), at) != nil {
+			continue
+		}
+		if key, err := json.Marshal(h); err == nil {
+			l[string(key)] = append(l[string(key)], at)
+		}
+	}
+}
+
+// of is where a line of a gate stands. Two blocks that say the same are not told
+// apart.
+func (l lines) of(h *Handler, line string) string {
+	key, err := json.Marshal(h)
+	if err != nil {
+		return line
+	}
+	var places []string
+	for _, at := range l[string(key)] {
+		if place := at[line]; place != "" && !slices.Contains(places, place) {
+			places = append(places, place)
+		}
+	}
+	if len(places) == 0 {
+		return line
+	}
+	return strings.Join(places, " or ") + ", " + line
 }
 
 // covers finds a path of a login that a public entry opens by GET.

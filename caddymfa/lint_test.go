@@ -1,12 +1,18 @@
 package caddymfa
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/spf13/cobra"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/caddymfa/caddymfa/caddymfa/internal/login"
 )
 
 // root is the command without Caddy's own.
@@ -77,6 +83,187 @@ func TestAttack_I5_LintFindsWaysRound(t *testing.T) {
 				t.Errorf("%v, want %q\n%s", err, tc.want, out)
 			}
 		})
+	}
+}
+
+// ruleOf is a site with one login, which begins in the line 9 of the file.
+func ruleOf(login string, more ...string) string {
+	return globalBlock + "app.example.com {\nmfa {\nlogin staff {\n" + login + "\n}\n" + strings.Join(append(more, "enroll invite"), "\n") + "\n}\nreverse_proxy 127.0.0.1:1\n}\n"
+}
+
+func TestLintSaysWhatIsMissingInARule(t *testing.T) {
+	const (
+		form     = "path /l\nfields u p\nuser constant x\npassword form p\n"
+		anywhere = "any_path\nfields u p\nuser form u\npassword form p\n"
+		cookie   = form + "success cookie ^sid$\n"
+		told     = cookie + "failure status 200 body `<p class=\"error\"`"
+		identity = "path /l\nidentity /me `id=\"me\">([^<]+)`\n"
+		asked    = anywhere + "identity /me `id=\"me\">([^<]+)`\n"
+		session  = asked + "success cookie ^sid$"
+		inLogin  = "Caddyfile:9, login staff: "
+		nothing  = "neither a failure line nor identity"
+		certain  = "no failure line, and no form"
+		steered  = "a client may bring this about"
+		markup   = "asks for no markup"
+		posted   = "a form or a script sends"
+	)
+	for name, tc := range map[string]struct{ in, want string }{
+		"nothing missing": {ruleOf(told), ""},
+
+		"no evidence of a wrong password":      {ruleOf(cookie), inLogin + "there is " + nothing},
+		"identity is evidence":                 {ruleOf(identity), ""},
+		"HTTP Basic has its own":               {ruleOf("basic /probe"), ""},
+		"identity by JSON":                     {ruleOf("path /l\nidentity /me json name"), inLogin + "there is " + certain},
+		"identity by JSON with a failure line": {ruleOf("path /l\nidentity /me json name\nfailure json error"), ""},
+		"a login by script":                    {ruleOf(identity + "user json u"), certain},
+
+		"K29 a failure by the redirect":         {ruleOf(cookie + "failure status 302 location /l"), inLogin + "failure status 302 location /l: " + steered},
+		"K29 by what is not there":              {ruleOf(cookie + "failure not cookie ^other$ not body welcome"), "failure not cookie ^other$ not body welcome: " + steered},
+		"K29 by a cookie that changed":          {ruleOf(cookie + "failure status 2xx cookie_changed ^x$"), "failure status 2xx cookie_changed ^x$: " + steered},
+		"K29 by a status":                       {ruleOf(cookie + "failure status 403"), steered},
+		"K29 401 says it":                       {ruleOf(cookie + "failure status 401"), ""},
+		"K29 a refusal after identity":          {ruleOf(identity + "failure status 403 422"), ""},
+		"K29 a redirect after identity":         {ruleOf(identity + "failure status 302 location /l"), steered},
+		"K29 the redirect gives no session":     {ruleOf(cookie + "failure status 302 location /l not cookie ^sid$"), ""},
+		"K29 the status gives no token":         {ruleOf(form + "success json token\nfailure status 400 not json token"), ""},
+		"K29 the redirect and what it leads to": {ruleOf(cookie + "failure status 302 next /l status 200 body `<p class=\"error\"`"), ""},
+
+		"K22 a name in plain text":      {ruleOf("path /l\nidentity /me `Signed in as ([^<]+)<`"), inLogin + "identity: Signed in as ([^<]+)< " + markup},
+		"K22 a plain success":           {ruleOf(form + "success body Welcome\nfailure json error"), "success: body Welcome " + markup},
+		"K22 a plain success behind it": {ruleOf(form + "success next /home status 200 body Welcome\nfailure json error"), "success: body Welcome " + markup},
+		"K22 a plain failure":           {ruleOf(cookie + "failure body \"Wrong password\""), "failure: body Wrong password " + markup},
+		"K22 with the session's cookie": {ruleOf(form + "success cookie ^sid$ body Welcome\nfailure json error"), ""},
+
+		"a login_flow for everything":        {ruleOf(told, "login_flow GET POST /*"), "Caddyfile:17, login_flow GET POST /*: /* takes what " + posted},
+		"a login_flow for all endings":       {ruleOf(told, "login_flow * *.php"), "login_flow * *.php: *.php takes"},
+		"a query is the client's":            {ruleOf(told, "login_flow POST /* query action=lost"), posted},
+		"a login_flow over a login":          {ruleOf(told, "login_flow POST /l*"), "/l* takes what " + posted},
+		"a login_flow over it with a query":  {ruleOf(told, "login_flow POST /l* query action=lost"), ""},
+		"a login_flow for reading":           {ruleOf(told, "login_flow /x/*"), ""},
+		"a login_flow beside it":             {ruleOf(told, "login_flow POST /reset/*"), ""},
+		"a login_flow for the login":         {ruleOf(told, "login_flow GET POST /l"), ""},
+		"a login_flow for the rule's own":    {ruleOf(strings.Replace(told, "/l\n", "/l /l/*\n", 1), "login_flow POST /l/*"), ""},
+		"public takes everything":            {ruleOf(told, "public PUT /*"), "Caddyfile:17, public PUT /*: /* takes what " + posted},
+		"public takes more than the login":   {ruleOf(strings.Replace(told, "/l\n", "/Api/*/Login\n", 1), "public POST /api/*/log*"), posted},
+		"public for one call":                {ruleOf(told, "public POST /* json method version"), ""},
+		"public for one address":             {ruleOf(told, "public POST /contact"), ""},
+		"K30 any_path without success":       {ruleOf(asked, "login_page /in", "login_flow /help"), inLogin + "any_path: the application's answer to a password that is not known as right leaves the gate only at addresses that are open before a login (login_page /in, login_flow /help); there is no success line"},
+		"K30 any_path with success":          {ruleOf(session, "login_page /in"), ""},
+		"K30 any_path and what takes a form": {ruleOf(session, "login_page /in", "public POST /contact"), "strangers may send to public POST /contact"},
+		"K30 any_path and reading":           {ruleOf(session, "login_page /in", "public /help /help/*"), ""},
+		"K30 any_path and everything":        {ruleOf(session, "login_page /in", "public /*"), "nothing stays at the gate with public /*"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			out, err := loaded(t, tc.in, "lint")
+			switch {
+			case tc.want == "" && (err != nil || !strings.Contains(out, "nothing found")):
+				t.Errorf("%v\n%s", err, out)
+			case tc.want != "" && (err == nil || !strings.Contains(out, tc.want) || strings.Count(out, "\n") != 1):
+				t.Errorf("%v, want %q alone\n%s", err, tc.want, out)
+			}
+		})
+	}
+}
+
+// TestLintFindsNothingInPresets: what a preset says was tried with its
+// application, also below a base path.
+func TestLintFindsNothingInPresets(t *testing.T) {
+	directory := filepath.Join(t.TempDir(), "numbers")
+	if err := os.WriteFile(directory, []byte("alice +447400123456\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range login.Presets() {
+		for _, base := range []string{"", " /old"} {
+			in := strings.Replace(globalBlock, "sms console", "sms console\ndirectory file "+directory, 1) +
+				"app.example.com {\nmfa {\npreset " + name + base + "\nenroll directory\n}\nreverse_proxy 127.0.0.1:1\n}\n"
+			if out, err := loaded(t, in, "lint"); err != nil || !strings.Contains(out, "nothing found") {
+				t.Errorf("preset %s%s: %v\n%s", name, base, err, out)
+			}
+		}
+	}
+}
+
+// TestLintNamesTheLine: in a site, in what a site imports, in a preset, and of
+// blocks that say the same.
+func TestLintNamesTheLine(t *testing.T) {
+	const weak = "login staff {\npath /l\nuser constant x\nsuccess cookie ^sid$\n}"
+	file := filepath.Join(t.TempDir(), "rule.caddy")
+	if err := os.WriteFile(file, []byte("\n"+weak+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, tc := range map[string]struct {
+		in   string
+		want []string
+	}{
+		"in a route and with a matcher": {globalBlock + "app.example.com {\n@lan remote_ip 10.0.0.0/8\nroute {\nmfa @lan {\n" + weak + "\n}\n}\n}\n", []string{"Caddyfile:11, login staff: "}},
+		"without a name":                {globalBlock + "app.example.com {\nmfa {\npolicy required\n" + strings.Replace(weak, " staff", "", 1) + "\n}\n}\n", []string{"Caddyfile:10, login login1: "}},
+		"in a snippet":                  {globalBlock + "(gate) {\nmfa {\n" + weak + "\n}\n}\na.example.com {\nimport gate\n}\nb.example.com {\nimport gate\n}\n", []string{"mfa a.example.com, ", "mfa b.example.com, ", "Caddyfile:9, login staff: "}},
+		"in an imported file":           {globalBlock + "app.example.com {\nmfa {\nimport " + file + "\n}\n}\n", []string{file + ":2, login staff: "}},
+		"two that say the same":         {globalBlock + "a.example.com {\nmfa {\n" + weak + "\n}\n}\nb.example.com {\nmfa {\n" + weak + "\n}\n}\n", []string{"Caddyfile:9 or ", "Caddyfile:18, login staff: "}},
+		"two that differ":               {globalBlock + "a.example.com {\nmfa {\n" + weak + "\n}\n}\nb.example.com {\nmfa {\n" + strings.Replace(weak, "/l", "/m", 1) + "\n}\n}\n", []string{"mfa a.example.com, ", "Caddyfile:9, login", "mfa b.example.com, ", "Caddyfile:18, login"}},
+		"a preset's login replaced":     {globalBlock + "app.example.com {\nmfa {\n" + strings.Replace(weak, "staff", "wordpress", 1) + "\npreset wordpress\n}\n}\n", []string{"Caddyfile:9, login wordpress: "}},
+		"a preset":                      {globalBlock + "app.example.com {\nmfa {\npreset dokuwiki\npublic /*\n}\n}\n", []string{"Caddyfile:9, preset dokuwiki, login dokuwiki: any_path"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			out, _ := loaded(t, tc.in, "lint")
+			for _, want := range tc.want {
+				if !strings.Contains(out, want) {
+					t.Errorf("%q is not in\n%s", want, out)
+				}
+			}
+		})
+	}
+	// In JSON there is no line, and the rule's name must do.
+	text, err := adapt(ruleOf("path /l\nuser constant x\nsuccess cookie ^sid$"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	file = filepath.Join(t.TempDir(), "caddy.json")
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c := root()
+	var out strings.Builder
+	c.SetOut(&out)
+	c.SetErr(&out)
+	c.SetArgs([]string{"lint", "--config", file})
+	if err := c.Execute(); err == nil || !strings.Contains(out.String(), "mfa app.example.com, login staff: there is neither") {
+		t.Errorf("JSON: %v\n%s", err, out.String())
+	}
+}
+
+// TestTheLogSaysWhatIsMissing: when a configuration loads, in lint's words, but
+// without what only lint says.
+func TestTheLogSaysWhatIsMissing(t *testing.T) {
+	t.Setenv("XDG_DATA_HOME", t.TempDir())
+	file := filepath.Join(t.TempDir(), "Caddyfile")
+	in := ruleOf("path /l\nuser constant x\nsuccess cookie ^sid$\n}\nlogin other {\npath /m\nuser constant x\nsuccess cookie ^sid$\nfailure status 302", "login_flow POST /*", "app Staff")
+	if err := os.WriteFile(file, []byte(in), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	app, text, _, err := provisioned(file, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	core, logs := observer.New(zap.WarnLevel)
+	for _, s := range app.Servers {
+		for h := range places(s) {
+			h.log = zap.New(core)
+		}
+	}
+	found := lint(app, text, nil) // which places the gates, as a start does
+	var said []string
+	for _, e := range logs.All() {
+		said = append(said, fmt.Sprint(e.ContextMap()["app"], " ", e.ContextMap()["line"]))
+		if !slices.ContainsFunc(found, func(f finding) bool { return f.what == e.Message }) {
+			t.Errorf("lint does not say %q", e.Message)
+		}
+	}
+	if want := []string{"Staff login staff", "Staff login_flow POST /*"}; !slices.Equal(said, want) {
+		t.Errorf("%q, want %q", said, want)
+	}
+	if len(found) != 3 {
+		t.Errorf("lint: %q", found)
 	}
 }
 

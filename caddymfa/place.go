@@ -126,6 +126,11 @@ func (h *Handler) settle(hosts []string) error {
 	for _, w := range h.gate.Flow.TextWarnings(h.gate.Site.App, example) {
 		h.log.Warn(w, zap.String("app", h.gate.Site.App))
 	}
+	for _, m := range h.missing() {
+		if !m.minor {
+			h.log.Warn(m.what, zap.String("app", h.gate.Site.App), zap.String("line", m.line))
+		}
+	}
 	return nil
 }
 

@@ -10,6 +10,7 @@ import (
 
 // parsePreset reads a preset's lines, which can say nothing that a user cannot.
 func (p *parser) parsePreset(d *caddyfile.Dispenser) error {
+	place := p.place(d)
 	args := d.RemainingArgs()
 	if len(args) < 1 || len(args) > 2 {
 		return d.Err("preset: write a name, and a base path if the application is not at /")
@@ -34,7 +35,7 @@ func (p *parser) parsePreset(d *caddyfile.Dispenser) error {
 	}
 	inner := caddyfile.NewDispenser(tokens)
 	inner.Next()
-	q := &parser{h: p.h, base: base, seen: map[string]bool{}}
+	q := &parser{h: p.h, base: base, seen: map[string]bool{}, at: p.at, preset: place + ", preset " + args[0]}
 	if err := q.block(inner); err != nil {
 		return d.WrapErr(err)
 	}

@@ -76,6 +76,52 @@ type Following struct {
 	Body   string `json:"body,omitempty"`
 }
 
+// String is the condition much as a Caddyfile has it.
+func (c Condition) String() string {
+	words := ""
+	pair := func(kind string, p *Pair) { words = strings.TrimSpace(kind + " " + p.Name + " " + p.Value) }
+	switch {
+	case c.Status != nil:
+		words = "status " + codes(c.Status)
+	case c.Location != "":
+		words = "location " + c.Location
+	case c.Cookie != nil:
+		pair("cookie", c.Cookie)
+	case c.CookieChanged != "":
+		words = "cookie_changed " + c.CookieChanged
+	case c.CookieDeleted != "":
+		words = "cookie_deleted " + c.CookieDeleted
+	case c.Header != nil:
+		pair("header", c.Header)
+	case c.Body != "":
+		words = "body " + c.Body
+	case c.JSON != nil:
+		pair("json", c.JSON)
+	case c.Next != nil:
+		words = strings.TrimSpace("next " + c.Next.Path + " status " + codes(c.Next.Status))
+		if c.Next.Body != "" {
+			words += " body " + c.Next.Body
+		}
+	}
+	if c.Not {
+		words = "not " + words
+	}
+	return words
+}
+
+// codes are statuses as a Caddyfile has them.
+func codes(list []int) string {
+	var words []string
+	for _, n := range list {
+		if n < 10 {
+			words = append(words, fmt.Sprintf("%dxx", n))
+		} else {
+			words = append(words, fmt.Sprint(n))
+		}
+	}
+	return strings.Join(words, " ")
+}
+
 // HeadOnly reports whether the condition can be judged before the body.
 func (c Condition) HeadOnly() bool { return c.Body == "" && c.JSON == nil && c.Next == nil }
 
