@@ -67,7 +67,7 @@ type Record struct {
 	// cookie had changed (verified).
 	AskedAt time.Time `json:"k,omitzero"`
 	// Doubt: a cookie has changed since, and the question was put off (verified).
-	Doubt bool `json:"z,omitempty"`
+	Doubt bool `json:"x,omitempty"`
 	// Tried is a keyed hash of the name of the last failed attempt (anonymous).
 	Tried string `json:"t,omitempty"`
 	// Epoch is the account's at the time; see account.Account (pending, verified).
