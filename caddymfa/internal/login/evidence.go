@@ -64,7 +64,11 @@ func (r *Rule) refused(ctx context.Context, answer *match.Answer, rep *upstream.
 		}
 		now = r.viewOf(rep, ask.Host)
 	}
-	if now.class != classRefused && now.class != classForm {
+	switch now.class {
+	case classRefused:
+		return true, nil // 401 is for who is not known, and for nobody else
+	case classForm:
+	case classOther, classRedirect:
 		return false, nil
 	}
 	// A user who may not see the page of identity is led to the login form as a

@@ -137,7 +137,8 @@ func TestJudge(t *testing.T) {
 		"identity names somebody":              {identity, ok, page(200, "I am alice."), Accepted, "alice", false},
 		"entities":                             {identity, ok, page(200, "I am O&#39;Neil."), Accepted, "O'Neil", false},
 		"identity names nobody":                {identity, ok, page(200, "Hello stranger"), Failed, "", true},
-		"identity asks for a password":         {identity, ok, page(200, form1), Failed, "", false},
+		"identity asks for a password":         {identity, match.Answer{Status: 200, Header: http.Header{}, Body: []byte(form1)}, page(200, form1), Failed, "", false},
+		"a login form, but not in the answer":  {identity, ok, page(200, form1), Failed, "", true},
 		"identity is forbidden":                {identity, ok, page(403, "I am alice."), Failed, "", true},
 		"identity does not know him":           {identity, ok, page(401, ""), Failed, "", false},
 		"identity leads nowhere":               {identity, ok, page(302, "I am alice."), Failed, "", true},
@@ -216,9 +217,19 @@ func TestAttack_K29_WrongNeedsEvidence(t *testing.T) {
 			}
 		}
 		r := rule(t, Config{Paths: []string{"/l"}, Identity: &Identity{Path: "/me", Pattern: `I am ([^.]*)\.`}})
-		v, _, err := r.Judge(t.Context(), &match.Answer{Status: 302, Header: http.Header{}}, Ask{As: asked(tc.his), Stranger: asked(tc.strangers), Host: "host"})
+		v, _, err := r.Judge(t.Context(), &match.Answer{Status: 200, Header: http.Header{}, Body: []byte("wrong " + login)}, Ask{As: asked(tc.his), Stranger: asked(tc.strangers), Host: "host"})
 		if v != Failed || (err == nil) != tc.wrong || err != nil && !errors.Is(err, ErrNoEvidence) {
 			t.Errorf("%s: %v", name, err)
+		}
+		// The same where the answer leads to the form, or to where none is.
+		for location, leads := range map[string]bool{"/l?error=1": true, "/welcome": false} {
+			if len(tc.his) < 2 || !tc.wrong {
+				continue
+			}
+			_, _, err := r.Judge(t.Context(), &match.Answer{Status: 302, Header: http.Header{"Location": {location}}}, Ask{As: asked(tc.his), Stranger: asked(tc.strangers), Host: "host"})
+			if (err == nil) != leads {
+				t.Errorf("%s, and %s: %v", name, location, err)
+			}
 		}
 	}
 }
