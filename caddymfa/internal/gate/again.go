@@ -288,7 +288,8 @@ func (h *head) his(hd http.Header, body []byte) (tokens []string, ok bool) {
 			tokens = append(tokens, token)
 			continue
 		}
-		user, err := "", error(nil)
+		var user string
+		var err error
 		if rule != nil {
 			user, _, err = h.g.Flow.Whose(ctx, h.v.site, h.g.asking(h.v), rule, h.s.User, &h.s.Jar, token)
 		} else {
