@@ -24,7 +24,7 @@ unit: build
 	go test -race ./caddymfa/... ./examples/... ./test/demoapp/...
 
 e2e: build
-	CADDYMFA_BINARY=$(CURDIR)/bin/caddymfa go test -timeout 20m ./test/e2e
+	CADDYMFA_BINARY=$(CURDIR)/bin/caddymfa go test -timeout 30m ./test/e2e
 
 test-apps: build
 	bash test/deps.sh all

@@ -150,13 +150,17 @@ var apps = []app{
 			fields   httpd_username httpd_password
 			user     answer_cookie ^lform$ "-user=([^&]+)"
 			success  cookie ^lform$ "-user="
+			failure  status 401 not cookie ^lform$ "-user="
+			failure  status 302 location /login\.html$ not cookie ^lform$ "-user="
 		}
 		login inline {
 			path     /inline/*
 			fields   httpd_username httpd_password
 			user     answer_cookie ^linline$ "-user=([^&]+)"
 			success  cookie ^linline$ "-user="
+			failure  status 401 not cookie ^linline$ "-user="
 		}
+		login_flow POST /dologin
 		session_cookies ^l(form|inline)$
 		trap cookie ^l(form|inline)$ "-user="
 		logout /dologout`,
@@ -182,6 +186,7 @@ var apps = []app{
 			json    method auth.login
 			user    constant deluge
 			success json result true cookie ^_session_id$
+			failure json result false
 		}
 		public POST /json json method auth.check_session
 		public POST /json json method system.listMethods

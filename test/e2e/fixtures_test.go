@@ -128,7 +128,7 @@ func TestShapesOfLogins(t *testing.T) {
 	}{
 		{"promoted session", promoted, identity},
 		{"verdict one request later, by identity", later, identity},
-		{"verdict one request later, by next", later, fmt.Sprintf(shapeBlock, `success status 302 next /home status 200 body "`+demoapp.Marker+`"`)},
+		{"verdict one request later, by next", later, fmt.Sprintf(shapeBlock, `success status 302 next /home status 200 body "`+demoapp.Marker+`"`+"\n\t\t\tfailure next /home status 403")},
 		{"several users in one session", several, identity},
 	} {
 		s := &shapes{sessions: map[string][]string{}, login: tc.login}
