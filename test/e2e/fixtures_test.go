@@ -127,7 +127,7 @@ func TestShapesOfLogins(t *testing.T) {
 		block string
 	}{
 		{"promoted session", promoted, identity},
-		{"verdict one request later, by identity", later, identity},
+		{"verdict one request later, by identity", later, fmt.Sprintf(shapeBlock, `identity /me "I am ([^.]+)\."`+"\n\t\t\tfailure next /home status 403")},
 		{"verdict one request later, by next", later, fmt.Sprintf(shapeBlock, `success status 302 next /home status 200 body "`+demoapp.Marker+`"`+"\n\t\t\tfailure next /home status 403")},
 		{"several users in one session", several, identity},
 	} {
