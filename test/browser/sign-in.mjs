@@ -125,8 +125,15 @@ async function walk(gated) {
     for (let i = 0; i < 40 && !(same = usual.equals(await look())); i++) await page.waitForTimeout(250);
     check('the login page looks as it always did', same, folder);
   } else {
-    await page.waitForTimeout(1000); // pages move the focus, and show dialogs, after they have loaded
-    settle(await look());
+    // Pages move the focus, and show dialogs, after they have loaded: the usual
+    // look is the one that lasts.
+    let usual, before;
+    for (let i = 0; i < 10 && !(before && usual.equals(before)); i++) {
+      before = usual;
+      await page.waitForTimeout(1000);
+      usual = await look();
+    }
+    settle(usual);
   }
 
   // The wrong password.
