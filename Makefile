@@ -21,7 +21,7 @@ deps:
 	bash test/deps.sh
 
 unit: build
-	go test -race ./caddymfa/... ./examples/... ./test/demoapp/...
+	go test -race -timeout 25m ./caddymfa/... ./examples/... ./test/demoapp/...
 
 e2e: build
 	CADDYMFA_BINARY=$(CURDIR)/bin/caddymfa go test -timeout 30m ./test/e2e

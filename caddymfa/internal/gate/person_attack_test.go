@@ -184,8 +184,7 @@ func TestAttack_K4_WhoseSessionItIsIsAskedAgain(t *testing.T) {
 // TestAttack_K4_HonestPeopleGoOn: what looks like a login and is none, a cookie
 // that changes at every answer, one's own new password. And what it costs.
 func TestAttack_K4_HonestPeopleGoOn(t *testing.T) {
-	a := newCareless()
-	eachApp(t, func() http.Handler { a = newCareless(); return a }, func(t *testing.T, w *world) {
+	eachApp(t, func() http.Handler { return newCareless() }, func(t *testing.T, w *world) {
 		a, _ := w.app.Handler.(*careless)
 		c := w.browser().signIn("bob")
 		a.questions()

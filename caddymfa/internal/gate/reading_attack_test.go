@@ -267,8 +267,8 @@ func TestAttack_K23_NearlyTheAPI(t *testing.T) {
 // TestAttack_K24_TrailersAreDropped: a field behind the body is one that nobody
 // has looked at.
 func TestAttack_K24_TrailersAreDropped(t *testing.T) {
-	app := &reader{Handler: newLegacy()}
-	eachApp(t, func() http.Handler { return app }, func(t *testing.T, w *world) {
+	eachApp(t, func() http.Handler { return &reader{Handler: newLegacy()} }, func(t *testing.T, w *world) {
+		app, _ := w.app.Handler.(*reader)
 		c := w.browser().signIn("alice")
 		for _, target := range []string{"/home", "/public/x", "/login"} {
 			r, err := http.NewRequest(http.MethodPost, w.nodes[0].URL+target, io.NopCloser(strings.NewReader("x")))
@@ -412,8 +412,8 @@ func TestAttack_D9_BrokenBodiesAreTheClients(t *testing.T) {
 // TestLongUploadsPass: a verified user of an application that takes a login at any
 // address sends a file that is longer than what is kept in memory.
 func TestLongUploadsPass(t *testing.T) {
-	app := &reader{Handler: newLegacy()}
-	eachApp(t, func() http.Handler { return app }, func(t *testing.T, w *world) {
+	eachApp(t, func() http.Handler { return &reader{Handler: newLegacy()} }, func(t *testing.T, w *world) {
+		app, _ := w.app.Handler.(*reader)
 		c := w.browser().signIn("alice")
 		app.taken()
 		file := strings.Repeat("0123456789", 300<<10)

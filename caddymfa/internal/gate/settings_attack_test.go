@@ -505,7 +505,7 @@ func TestAttack_G5_WhatEndsTheTrust(t *testing.T) {
 			}
 		}, "pw-a", false},
 		"step-up by recovery code": {func(_ *testing.T, _ *world, c *client, codes []string) {
-			c.send("settings/confirm/verify", "backupcode", codes[0]).to("/mfa/settings")
+			c.send("settings/confirm/verify", "for", "codes", "backupcode", codes[0]).to("/mfa/settings/codes")
 		}, "pw-a", false},
 		"reset": {func(t *testing.T, w *world, _ *client, _ []string) {
 			must(t, w.flow().Reset(t.Context(), operator("alice")))
