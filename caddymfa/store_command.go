@@ -5,17 +5,13 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	osuser "os/user"
 
-	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/spf13/cobra"
 )
 
 // storeCommand tells of the store of a running Caddy.
 func storeCommand() *cobra.Command {
-	var op operation
-	var address, config, adapter string
-	var raw bool
+	var call adminCall
 	cmd := &cobra.Command{
 		Use:   "store [confirm]",
 		Short: "Says whether the store is the one that it was; confirms a loss",
@@ -38,32 +34,10 @@ restore it first; what the store does not know by then, users name again.`,
 				}
 				method, path = http.MethodPost, "store/confirm"
 			}
-			if op.By == "" {
-				if me, err := osuser.Current(); err == nil {
-					op.By = me.Username
-				}
-			}
-			addr, err := caddycmd.DetermineAdminAPIAddress(address, nil, config, adapter)
-			if err != nil {
-				return fmt.Errorf("the admin endpoint: %w", err)
-			}
-			answer, err := ask(addr, method, path, op)
-			if err != nil {
-				return err
-			}
-			if raw {
-				_, err := cmd.OutOrStdout().Write(answer)
-				return err
-			}
-			return tellStore(cmd.OutOrStdout(), answer)
+			return call.run(cmd, method, path, tellStore)
 		},
 	}
-	f := cmd.Flags()
-	f.StringVar(&op.By, "by", "", "who acts, for the log (default: the user of the system)")
-	f.StringVar(&address, "address", "", "the admin endpoint (default: that of --config, else Caddy's)")
-	f.StringVarP(&config, "config", "c", "", "a configuration file that names the admin endpoint")
-	f.StringVarP(&adapter, "adapter", "a", "", "its adapter")
-	f.BoolVar(&raw, "json", false, "the answer as JSON")
+	call.flags(cmd)
 	return cmd
 }
 

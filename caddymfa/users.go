@@ -1,17 +1,14 @@
 package caddymfa
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
 	"maps"
 	"net/http"
-	osuser "os/user"
 	"slices"
 	"strings"
 
-	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/spf13/cobra"
 
 	"github.com/caddymfa/caddymfa/caddymfa/internal/flow"
@@ -19,9 +16,7 @@ import (
 
 // usersCommand manages users through the admin endpoint of a running Caddy.
 func usersCommand() *cobra.Command {
-	var op operation
-	var address, config, adapter string
-	var raw bool
+	var call adminCall
 	verbs := slices.Sorted(maps.Keys(acts))
 	cmd := &cobra.Command{
 		Use:   "users " + strings.Join(verbs, "|") + " [user] [phone|name]",
@@ -51,60 +46,20 @@ func usersCommand() *cobra.Command {
 				return fmt.Errorf("users %s takes %d words after it, not %d", verb, want-1, len(args)-1)
 			}
 			if want > 1 {
-				op.User = args[1]
+				call.op.User = args[1]
 			}
 			switch {
 			case want > 2 && verb == "alias":
-				op.Alias = args[2]
+				call.op.Alias = args[2]
 			case want > 2:
-				op.Phone = args[2]
+				call.op.Phone = args[2]
 			}
-			if op.By == "" {
-				if me, err := osuser.Current(); err == nil {
-					op.By = me.Username
-				}
-			}
-			addr, err := caddycmd.DetermineAdminAPIAddress(address, nil, config, adapter)
-			if err != nil {
-				return fmt.Errorf("the admin endpoint: %w", err)
-			}
-			answer, err := operate(addr, verb, op)
-			if err != nil {
-				return err
-			}
-			if raw {
-				_, err := cmd.OutOrStdout().Write(answer)
-				return err
-			}
-			return tell(cmd.OutOrStdout(), verb, answer)
+			return call.run(cmd, http.MethodPost, "users/"+verb, func(w io.Writer, answer []byte) error { return tell(w, verb, answer) })
 		},
 	}
-	f := cmd.Flags()
-	f.StringVar(&op.App, "app", "", "the application's name; needed where there are several; <name>@<host> for a host of a wildcard site")
-	f.StringVar(&op.By, "by", "", "who acts, for the log (default: the user of the system)")
-	f.StringVar(&address, "address", "", "the admin endpoint (default: that of --config, else Caddy's)")
-	f.StringVarP(&config, "config", "c", "", "a configuration file that names the admin endpoint")
-	f.StringVarP(&adapter, "adapter", "a", "", "its adapter")
-	f.BoolVar(&raw, "json", false, "the answer as JSON")
+	cmd.Flags().StringVar(&call.op.App, "app", "", "the application's name; needed where there are several; <name>@<host> for a host of a wildcard site")
+	call.flags(cmd)
 	return cmd
-}
-
-func operate(address, verb string, op operation) ([]byte, error) {
-	return ask(address, http.MethodPost, "users/"+verb, op)
-}
-
-// ask asks the admin endpoint.
-func ask(address, method, path string, op operation) ([]byte, error) {
-	body, err := json.Marshal(op)
-	if err != nil {
-		return nil, err
-	}
-	res, err := caddycmd.AdminAPIRequest(address, method, adminBase+path, http.Header{"Content-Type": {"application/json"}}, bytes.NewReader(body))
-	if err != nil {
-		return nil, err // Caddy's words, with the admin endpoint's own error
-	}
-	defer func() { _ = res.Body.Close() }()
-	return io.ReadAll(res.Body)
 }
 
 // tell writes an answer for a person.
