@@ -156,16 +156,12 @@ func (t *Table) findCarried(ctx context.Context, g *Gate, s *Session) (*Session,
 func (t *Table) newest(ctx context.Context, g *Gate, s *Session) (*Session, error) {
 	known, at := t.cache.last(s.ID)
 	if known == nil || time.Since(at) > Freshness {
-		switch rec, err := t.store.Get(ctx, s.ID.key()); {
-		case err == nil:
-			cur, err := t.decode(ctx, g.ID, s.ID, rec)
-			if err != nil {
-				return nil, err
-			}
+		cur, err := t.stored(ctx, g.ID, s.ID)
+		if err != nil {
+			return nil, err
+		} else if cur != nil {
 			t.cache.put(cur)
 			return cur, nil
-		case !errors.Is(err, store.ErrNotFound):
-			return nil, fmt.Errorf("session: read: %w", err)
 		}
 		if at = time.Now(); known != nil && !known.carried {
 			t.cache.drop(s.ID) // the store no longer keeps it

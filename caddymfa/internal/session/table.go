@@ -180,10 +180,21 @@ func (t *Table) find(ctx context.Context, g *Gate, h handle) (*Session, State, e
 
 func bind(gate string, id ID) string { return gate + "\x00" + string(id[:]) }
 
+// read is what the store keeps of a session. ErrGone is none.
 func (t *Table) read(ctx context.Context, gate string, id ID) (*Session, error) {
+	s, err := t.stored(ctx, gate, id)
+	if s == nil && err == nil {
+		err = ErrGone
+	}
+	return s, err
+}
+
+// stored is what lies under a session's key: nil where nothing does, as with one that
+// its browser carries, and ErrGone where that is no session, or no more.
+func (t *Table) stored(ctx context.Context, gate string, id ID) (*Session, error) {
 	rec, err := t.store.Get(ctx, id.key())
 	if errors.Is(err, store.ErrNotFound) {
-		return nil, ErrGone
+		return nil, nil //nolint:nilnil // nothing is a third answer
 	} else if err != nil {
 		return nil, fmt.Errorf("session: read: %w", err)
 	}
@@ -537,17 +548,14 @@ func (t *Table) Tie(g *Gate, s *Session, end func()) *Stream { return t.live.tie
 // Current is a session as it is now, past the cache: what a login has taken, also
 // one that browsers carry, is no longer what it was.
 func (t *Table) Current(ctx context.Context, g *Gate, s *Session) (*Session, error) {
-	if !s.carried {
-		return t.read(ctx, g.ID, s.ID)
-	}
-	rec, err := t.store.Get(ctx, s.ID.key())
+	cur, err := t.stored(ctx, g.ID, s.ID)
 	switch {
-	case err == nil:
-		return t.decode(ctx, g.ID, s.ID, rec)
-	case !errors.Is(err, store.ErrNotFound):
-		return nil, fmt.Errorf("session: read: %w", err)
+	case cur != nil || err != nil:
+		return cur, err
+	case s.carried:
+		return s, nil
 	}
-	return s, nil
+	return nil, ErrGone
 }
 
 // Still looks past the cache whether a session is still verified. ErrGone when
