@@ -319,7 +319,7 @@ func (w *Watch) look(ctx context.Context) (State, error) {
 		if next == nil {
 			return w.learn(ctx, *rec, why), nil
 		}
-		switch _, err := w.put(ctx, next, version); {
+		switch err := w.put(ctx, next, version); {
 		case err == nil:
 			w.began = true
 			return w.learn(ctx, *next, why), nil
@@ -366,16 +366,15 @@ func (w *Watch) judge(rec *record, now time.Time) (next *record, why event.Reaso
 	return nil, ""
 }
 
-func (w *Watch) put(ctx context.Context, rec *record, version uint64) (uint64, error) {
+func (w *Watch) put(ctx context.Context, rec *record, version uint64) error {
 	plain, err := json.Marshal(rec)
 	if err != nil {
-		return 0, fmt.Errorf("birth: encode: %w", err)
+		return fmt.Errorf("birth: encode: %w", err)
 	}
-	v, err := w.store.Put(ctx, Key, w.keys.Seal(Key, plain), version, store.Options{})
-	if err != nil {
-		return 0, fmt.Errorf("birth: write: %w", err)
+	if _, err := w.store.Put(ctx, Key, w.keys.Seal(Key, plain), version, store.Options{}); err != nil {
+		return fmt.Errorf("birth: write: %w", err)
 	}
-	return v, nil
+	return nil
 }
 
 // learn takes over what the store says, and tells of what has changed.
@@ -453,7 +452,7 @@ func (w *Watch) confirm(ctx context.Context) (State, error) {
 		}
 		n := *rec
 		n.Shut, n.Why, n.Beat, n.At, n.Was = time.Time{}, "", max(rec.Beat, w.memory.Beat)+1, now, add(rec.Was, w.memory.names())
-		if _, err := w.put(ctx, &n, version); err == nil {
+		if err := w.put(ctx, &n, version); err == nil {
 			return w.learn(ctx, n, ""), nil
 		} else if !errors.Is(err, store.ErrConflict) {
 			return State{}, err

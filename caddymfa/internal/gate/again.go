@@ -125,22 +125,20 @@ func (h *head) mayBeSession(s jar.Set) bool {
 	return h.g.session(s.Cookie.Name)
 }
 
-// asker is the rule whose page of identity says whose session it is: the one that
-// it was opened by, or any that has one. Nil for none.
-func (g *Gate) asker(s *session.Session) *login.Rule {
-	var any *login.Rule
+// asker is the rule whose page of identity says whose session it is: the one of
+// this name, by which the session was opened, or any that has one. Nil for none.
+func (g *Gate) asker(name string) *login.Rule {
+	var other *login.Rule
 	for _, r := range g.Rules {
-		if r.Identity == nil {
-			continue
-		}
-		if r.Name == s.Rule {
+		switch {
+		case r.Identity == nil:
+		case r.Name == name:
 			return r
-		}
-		if any == nil {
-			any = r
+		case other == nil:
+			other = r
 		}
 	}
-	return any
+	return other
 }
 
 // still reports whether the session is its user's after this answer, whose head
@@ -155,7 +153,7 @@ func (h *head) still(d doubt, hd http.Header, body []byte, sets []jar.Set) bool 
 	if err != nil {
 		return h.drop(event.Unreadable, nil)
 	}
-	rule := h.g.asker(h.s)
+	rule := h.g.asker(h.s.Rule)
 	if rule == nil {
 		return h.stillWithout(ctx, d, sets)
 	}
@@ -248,7 +246,7 @@ func (h *head) mayLogIn(sets []jar.Set) *login.Rule {
 	if !changed {
 		return nil
 	}
-	return h.g.asker(&session.Session{})
+	return h.g.asker("")
 }
 
 // nobody reports whether nobody is logged in after an answer at an open entry. A
@@ -282,7 +280,7 @@ func (h *head) nobody(rule *login.Rule, hd http.Header, sets []jar.Set) bool {
 func (h *head) his(hd http.Header, body []byte) (tokens []string, ok bool) {
 	ctx, cancel := h.detached()
 	defer cancel()
-	rule := h.g.asker(h.s)
+	rule := h.g.asker(h.s.Rule)
 	for _, token := range h.v.site.Bearer.Given(hd, body) {
 		if s, err := h.g.Flow.Sessions.Noted(ctx, &h.v.site.Gate, session.Released, "", token, h.s); err == nil && s.ID == h.s.ID || h.confirmed {
 			tokens = append(tokens, token)

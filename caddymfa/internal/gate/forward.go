@@ -143,7 +143,7 @@ func (g *Gate) logout(v *visit) *Logout {
 			continue
 		}
 		if l.JSON != nil {
-			if f, reason := g.read(v); reason != "" || !jsonIs(f, l.JSON) {
+			if f, reason := g.read(v); reason != "" || !f.JSONMay(l.JSON.Name, l.JSON.Value) {
 				continue
 			}
 		}

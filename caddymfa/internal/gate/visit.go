@@ -270,16 +270,11 @@ func (g *Gate) denied(v *visit) *match.Entry {
 			return e
 		}
 		// A body that we cannot read may hold what is shut.
-		if f, reason := g.read(v); reason != "" || f.Kind == intake.Opaque || jsonIs(f, e.JSON) {
+		if f, reason := g.read(v); reason != "" || f.Kind == intake.Opaque || f.JSONMay(e.JSON.Name, e.JSON.Value) {
 			return e
 		}
 	}
 	return nil
-}
-
-// jsonIs reports whether a body has the value, in some reading.
-func jsonIs(f *intake.Form, want *match.Pair) bool {
-	return f.JSONMay(want.Name, want.Value)
 }
 
 // Bounds on what is read of a request's body, in bytes.

@@ -223,16 +223,16 @@ func (r *Rule) match(q *Request, f *intake.Form) (bool, event.Reason) {
 	return true, ""
 }
 
-// twoKinds reports whether what the rule reads of a form stands in a JSON body, or
-// the other way round. Applications that merge all parameters of a request take
-// the one for the other (attack K10).
+// twoKinds reports whether a JSON body holds what the rule reads of a form, or the
+// query beside it what the rule reads of JSON. Applications that merge all
+// parameters of a request take the one for the other (attack K10).
 func (r *Rule) twoKinds(f *intake.Form) bool {
-	form := append(slices.Clone(r.Fields), r.fieldsOfRequest()...)
-	if f.Kind == intake.JSONBody && len(form) > 0 && !slices.ContainsFunc(form, func(name string) bool { return !f.JSONMeans(name) }) {
-		return true
-	}
 	if f.Kind != intake.JSONBody {
 		return false
+	}
+	form := append(slices.Clone(r.Fields), r.fieldsOfRequest()...)
+	if len(form) > 0 && !slices.ContainsFunc(form, func(name string) bool { return !f.JSONMeans(name) }) {
+		return true
 	}
 	return slices.ContainsFunc(r.jsonOfRequest(), func(path string) bool {
 		_, state := f.Lookup(intake.Any, intake.Bracketed(path))
