@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log"
 	"net/http"
 	"net/url"
@@ -140,28 +139,18 @@ func wrong(base string) string {
 }
 
 func guess(tr http.RoundTripper, base string, i int) int {
-	send := func(method string, cookies []*http.Cookie, v url.Values) *http.Response {
-		req, _ := http.NewRequest(method, base+"/login", strings.NewReader(v.Encode()))
-		req.Header.Set("Accept", "text/html")
-		if method == http.MethodPost {
-			req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-		}
-		for _, c := range cookies {
-			req.AddCookie(c)
-		}
-		res, err := tr.RoundTrip(req)
+	ask := func(method string, cookies []*http.Cookie, v url.Values) *http.Response {
+		res, _, err := send(tr, "flood", method, base+"/login", cookies, v)
 		if err != nil {
 			log.Fatal(err)
 		}
-		_, _ = io.Copy(io.Discard, res.Body)
-		_ = res.Body.Close()
 		return res
 	}
 	var cookies []*http.Cookie
 	if i%2 == 0 {
-		cookies = send(http.MethodGet, nil, nil).Cookies()
+		cookies = ask(http.MethodGet, nil, nil).Cookies()
 	}
-	return send(http.MethodPost, cookies, url.Values{"user": {fmt.Sprint("user", i%users)}, "password": {fmt.Sprint("wrong ", i)}}).StatusCode
+	return ask(http.MethodPost, cookies, url.Values{"user": {fmt.Sprint("user", i%users)}, "password": {fmt.Sprint("wrong ", i)}}).StatusCode
 }
 
 func (s *redisServer) client() *redis.Client {

@@ -121,31 +121,40 @@ func login(base, user string, x *texts) []*http.Cookie {
 	return cookies
 }
 
+// send asks as a browser does, by POST with a form, and reads the answer to its end.
+func send(tr http.RoundTripper, agent, method, address string, cookies []*http.Cookie, form url.Values) (*http.Response, string, error) {
+	req, _ := http.NewRequest(method, address, strings.NewReader(form.Encode()))
+	req.Header.Set("Accept", "text/html")
+	req.Header.Set("User-Agent", agent)
+	if method == http.MethodPost {
+		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	}
+	for _, c := range cookies {
+		req.AddCookie(c)
+	}
+	res, err := tr.RoundTrip(req)
+	if err != nil {
+		return nil, "", err
+	}
+	b, _ := io.ReadAll(res.Body)
+	_ = res.Body.Close()
+	return res, string(b), nil
+}
+
 func signIn(base, user string, x *texts) ([]*http.Cookie, error) {
 	tr := http.DefaultTransport
 	jar := map[string]*http.Cookie{}
+	cookies := func() []*http.Cookie { return slices.Collect(maps.Values(jar)) }
 	do := func(method, path string, v url.Values) (int, string, error) {
-		req, _ := http.NewRequest(method, base+path, strings.NewReader(v.Encode()))
-		req.Header.Set("Accept", "text/html")
-		req.Header.Set("User-Agent", user)
-		if method == http.MethodPost {
-			req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-		}
-		for _, c := range jar {
-			req.AddCookie(c)
-		}
-		res, err := tr.RoundTrip(req)
+		res, page, err := send(tr, user, method, base+path, cookies(), v)
 		if err != nil {
 			return 0, "", err
 		}
-		b, _ := io.ReadAll(res.Body)
-		_ = res.Body.Close()
 		for _, c := range res.Cookies() {
 			jar[c.Name] = c
 		}
-		return res.StatusCode, string(b), nil
+		return res.StatusCode, page, nil
 	}
-	cookies := func() []*http.Cookie { return slices.Collect(maps.Values(jar)) }
 	password := "pw"
 	if _, _, err := do(http.MethodPost, "/login", url.Values{"user": {user}, "password": {password}}); err != nil || x == nil {
 		return cookies(), err

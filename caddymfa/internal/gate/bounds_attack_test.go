@@ -366,15 +366,7 @@ func TestAttack_K27_OneTokenOfSeveralSessions(t *testing.T) {
 // another text.
 func TestAttack_K11_ALongAnswerIsWithheldWhole(t *testing.T) {
 	stores(t, func(t *testing.T, open func(t *testing.T) backend) {
-		l := newLegacy()
-		w := newWorld(t, open(t), 1, answers{func(rw http.ResponseWriter, r *http.Request) {
-			name := r.PostFormValue("user")
-			http.SetCookie(rw, &http.Cookie{Name: "SID", Value: "in-" + name, Path: "/"})
-			l.mu.Lock()
-			l.sessions["in-"+name] = name
-			l.mu.Unlock()
-			_, _ = io.WriteString(rw, strings.Repeat("x", 30<<10)+"END")
-		}, l})
+		w := newWorld(t, open(t), 1, newLegacy().greets(strings.Repeat("x", 30<<10)+"END"))
 		c := w.browser().login("alice", "pw-a")
 		w.store.ahead.Add(int64(31 * time.Second))
 		c.post("/mfa/resend", url.Values{"secondfactorauthenticationtoken": {c.token()}})

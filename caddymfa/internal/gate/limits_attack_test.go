@@ -3,7 +3,6 @@ package gate_test
 import (
 	"context"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"strings"
@@ -212,15 +211,7 @@ func TestAttack_K20_PendingSessionsOfAUserAreBounded(t *testing.T) {
 // works without its page.
 func TestAttack_K20_WithheldPagesAreBoundedInAll(t *testing.T) {
 	stores(t, func(t *testing.T, open func(t *testing.T) backend) {
-		l := newLegacy()
-		w := newWorld(t, open(t), 1, answers{func(rw http.ResponseWriter, r *http.Request) {
-			name := r.PostFormValue("user")
-			http.SetCookie(rw, &http.Cookie{Name: "SID", Value: "in-" + name, Path: "/"})
-			l.mu.Lock()
-			l.sessions["in-"+name] = name
-			l.mu.Unlock()
-			_, _ = io.WriteString(rw, strings.Repeat("x", 30<<10))
-		}, l})
+		w := newWorld(t, open(t), 1, newLegacy().greets(strings.Repeat("x", 30<<10)))
 		f := w.flow()
 		if ok, err := f.Limits.Withhold(t.Context(), 256<<20); !ok || err != nil {
 			t.Fatal(ok, err)
