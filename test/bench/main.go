@@ -205,7 +205,7 @@ func start(store string, rules int) (s *site, end func()) {
 	s.plain, s.gated, s.bare, s.admin = address(plain), address(gated), address(bare), address(admin)
 	var more strings.Builder
 	for i := 1; i < rules; i++ {
-		fmt.Fprintf(&more, "\t\tlogin rule%d {\n\t\t\tpath /login%d /login%d/*\n\t\t\tfields user password\n\t\t\tuser form user\n\t\t\tidentity /me \"Signed in as ([^<]+)\\.\"\n\t\t}\n", i, i, i)
+		fmt.Fprintf(&more, "\t\tlogin rule%d {\n\t\t\tpath /login%d /login%d/*\n\t\t\tfields user password\n\t\t\tuser form user\n\t\t\tidentity /me \"<p id=user>Signed in as ([^<]+)\\.\"\n\t\t}\n", i, i, i)
 	}
 	config := fmt.Sprintf(`{
 	admin 127.0.0.1:%d
@@ -247,7 +247,7 @@ http://127.0.0.1:%d {
 			path /login
 			user form user
 			password form password
-			identity /me "Signed in as ([^<]+)\."
+			identity /me "<p id=user>Signed in as ([^<]+)\."
 		}
 %s		session_cookies ^PAY(SESS|REMEMBER)$
 	}

@@ -124,7 +124,7 @@ func (a *App) apiLogin(w http.ResponseWriter, r *http.Request) {
 
 func (a *App) me(w http.ResponseWriter, r *http.Request) {
 	if _, user := a.session(w, r); user != "" {
-		render(w, "You", "Signed in as "+html.EscapeString(user)+".")
+		render(w, "You", "<p id=user>Signed in as "+html.EscapeString(user)+".")
 		return
 	}
 	http.Redirect(w, r, "/login", http.StatusFound)

@@ -21,12 +21,12 @@ const demoBlock = `
 		login form {
 			path /login
 			user form user
-			identity /me "Signed in as ([^<]+)\."
+			identity /me "<p id=user>Signed in as ([^<]+)\."
 		}
 		login json {
 			path /api/login
 			user json user
-			identity /me "Signed in as ([^<]+)\."
+			identity /me "<p id=user>Signed in as ([^<]+)\."
 		}
 		session_cookies ^PAYSESS$
 		enroll self

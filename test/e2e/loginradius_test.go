@@ -31,7 +31,7 @@ const apiBlock = `
 			path /login
 			user form user
 			password form password
-			identity /me "Signed in as ([^<]+)\."
+			identity /me "<p id=user>Signed in as ([^<]+)\."
 		}
 		session_cookies ^PAYSESS$
 		logout /logout`
