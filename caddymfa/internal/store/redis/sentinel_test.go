@@ -178,9 +178,12 @@ func TestAttack_K34_MasterDiesWhileReplicasAreLate(t *testing.T) {
 		for i := range 60 {
 			before.done += f.act(i).done
 		}
+		// At once, while nobody knows yet: filling takes seconds on a busy machine.
+		f.trio.Signal("node2", syscall.SIGSTOP)
+		after = f.act(60)
 		f.late("node2")
 		still, began := time.Duration(0), time.Now()
-		for i := 60; i < 160 && time.Since(began) < 12*time.Second; i++ {
+		for i := 61; i < 160 && time.Since(began) < 12*time.Second; i++ {
 			o := f.act(i)
 			after.done, after.refused = after.done+o.done, after.refused+o.refused
 			if still == 0 && o.refused == 0 {
