@@ -10,18 +10,25 @@ import (
 	"github.com/caddymfa/caddymfa/caddymfa/internal/event"
 )
 
-// answers makes the application one that takes longer than the store: when it has
-// answered the password is counted, the attempt marked, and the user looked up. The function returned
-// counts round trips since its last answer.
+// answers makes the application one that takes longer than the store: when it
+// answers, the password is counted, the attempt marked and the user looked up,
+// and what an earlier request left to be written has been written too. The
+// function returned counts round trips since its last answer.
 func (w *world) answers() (since func() int64) {
 	var at atomic.Int64
 	before, application := w.store.trips.Load(), w.app.Handler
 	w.app.Handler = http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		application.ServeHTTP(rw, r)
-		for i := 0; i < 400 && w.store.trips.Load() < before+3; i++ {
+		seen, quiet := w.store.trips.Load(), 0
+		for i := 0; i < 400 && (seen < before+3 || quiet < 20); i++ {
 			time.Sleep(5 * time.Millisecond)
+			if now := w.store.trips.Load(); now == seen {
+				quiet++
+			} else {
+				seen, quiet = now, 0
+			}
 		}
-		at.Store(w.store.trips.Load())
+		at.Store(seen)
 	})
 	return func() int64 { return w.store.trips.Load() - at.Load() }
 }
