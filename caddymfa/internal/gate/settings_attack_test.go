@@ -763,6 +763,42 @@ func TestASessionThatIsEndedEndsAtOnce(t *testing.T) {
 	})
 }
 
+// TestAttack_F6_AFormThatWasUnderWayActsForNobody: a thief's browser has sent half
+// of a form when its session is ended.
+func TestAttack_F6_AFormThatWasUnderWayActsForNobody(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		owner := w.enrol("alice")
+		thief, witness := w.browser().signIn("alice"), w.browser().signIn("alice")
+		text := url.Values{"all": {"others"}, "pad": {strings.Repeat("x", 8<<10)}, "secondfactorauthenticationtoken": {thief.token()}}.Encode()
+		body, form := io.Pipe()
+		req, err := http.NewRequest(http.MethodPost, w.nodes[0].URL+"/mfa/settings/sessions", body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.ContentLength = int64(len(text))
+		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		req.Header.Set("X-Test-Client", thief.addr)
+		req.AddCookie(&http.Cookie{Name: w.cookie(), Value: thief.handle()})
+		go func() {
+			defer func() { _ = form.Close() }()
+			_, _ = io.WriteString(form, text[:6<<10])
+			time.Sleep(100 * time.Millisecond) // its session has been looked up
+			thief.copy().get("/logout")
+			_, _ = io.WriteString(form, text[6<<10:])
+		}()
+		res, err := w.nodes[0].Client().Transport.RoundTrip(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = res.Body.Close()
+		if res.StatusCode != http.StatusUnauthorized {
+			t.Errorf("%d %s", res.StatusCode, w.events)
+		}
+		witness.in("alice")
+		owner.in("alice")
+	}, byThemselves)
+}
+
 func TestPolicyOptional_OnAndOffAgain(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		c := w.browser()

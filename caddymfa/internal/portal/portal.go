@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/subtle"
+	"errors"
 	"net/http"
 	"strings"
 	"time"
@@ -174,9 +175,24 @@ func (p *Portal) post(v *visit, name string, act route) {
 		p.fail(v, http.StatusUnauthorized, event.UnknownHandle)
 	case !p.token(v):
 		p.fail(v, http.StatusForbidden, event.BadToken)
+	case act.level == session.Verified && p.over(v):
 	case p.may(v, act.level):
 		act.post(p, v)
 	}
+}
+
+// over reports whether a verified session has ended while its form was on the way,
+// and answers then.
+func (p *Portal) over(v *visit) bool {
+	err := p.Flow.Sessions.Still(v.c.R.Context(), &v.g.Gate, v.c.Session)
+	switch {
+	case errors.Is(err, session.ErrGone):
+		p.Flow.Sessions.ClearHandle(v.w.Header(), &v.g.Gate, v.c.Secure)
+		p.fail(v, http.StatusUnauthorized, event.UnknownHandle)
+	case err != nil:
+		p.storeDown(v, err)
+	}
+	return err != nil
 }
 
 // token checks that the form was made for this session (attack F1). A program
