@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/fcgi"
 	"net/http/httptest"
 	"net/url"
 	"slices"
@@ -640,4 +641,53 @@ func TestAttack_B5_SocketsNeedProofAndEndWithIt(t *testing.T) {
 			t.Fatalf("the socket of an ended session lives on: %v after %s", err, time.Since(begin))
 		}
 	})
+}
+
+// FastCGI hands the original address on as REQUEST_URI, and many PHP applications
+// route and parse by it alone.
+func TestAttack_K2_TheOriginalAddressSaysWhatIsForwarded(t *testing.T) {
+	everywhere(t, func(t *testing.T, start func(string, string, ...edit) *gate) {
+		app := record(t)
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = l.Close() })
+		go func() { _ = fcgi.Serve(l, app) }()
+		block := strings.Replace(directoryBlock, "enroll directory", "public /pub/*\n\t\tlogin_flow /start query do=login\n\t\tcredential query api_key\n\t\tenroll directory", 1)
+		g := start(l.Addr().String(), block, func(_ *gate, text string) string {
+			return strings.Replace(text, "reverse_proxy "+l.Addr().String(), "reverse_proxy "+l.Addr().String()+" {\n\t\ttransport fastcgi\n\t}", 1)
+		})
+		b := g.browser(t)
+		b.password("alice", alicePassword).code(g.phones.last(t, alicePhone)).mustHave(demoapp.Marker)
+		verified := [2]string{"Cookie", b.handle()}
+		for _, tc := range []struct{ target, want string }{
+			{"/pub/x?a=1&api_key=k", "/pub/x?a=1"},
+			{"/start?do=login&rest_route=/users", "/start?do=login"},
+			{"/style.css?rest_route=/users", "/style.css"},
+		} {
+			before := len(app.since(0))
+			status := g.send(t, http.MethodGet, g.addr(), tc.target)
+			if got := app.since(before); len(got) != 1 || got[0].URL.RequestURI() != tc.want {
+				t.Errorf("%s: %d %v", tc.target, status, uris(got))
+			}
+		}
+		for target, want := range map[string]string{
+			"/report;jsessionid=1?q=2&api_key=k": "/report?q=2",
+			"/report?q=1;2":                      "/report?q=1;2",
+		} {
+			before := len(app.since(0))
+			g.send(t, http.MethodGet, g.addr(), target, verified)
+			if got := app.since(before); len(got) != 1 || got[0].URL.RequestURI() != want {
+				t.Errorf("%s: %v", target, uris(got))
+			}
+		}
+	})
+}
+
+func uris(rs []*http.Request) (out []string) {
+	for _, r := range rs {
+		out = append(out, r.URL.RequestURI())
+	}
+	return out
 }

@@ -55,6 +55,12 @@ func unsafe(method string) bool {
 	return true
 }
 
+// mayBeLogin reports whether a verified user's request may be a login that no rule
+// has seen.
+func (v *visit) mayBeLogin(g *Gate) bool {
+	return v.carries || unsafe(v.r.Method) && g.rules().Near(&v.target)
+}
+
 // maxPeek is how much of a body is looked at for a field of a password, in bytes.
 const maxPeek = 256 << 10
 
@@ -112,7 +118,7 @@ func (h *head) doubt(status int, hd http.Header, sets []jar.Set) (d doubt) {
 			d.changed = d.changed || (near || err != nil) && !s.Blank && !h.s.Jar.Holds(s.Cookie)
 		}
 	}
-	d.login = v.carries || d.unsafe && h.g.rules().Near(&v.target)
+	d.login = h.settle != nil
 	return d
 }
 
@@ -148,6 +154,9 @@ func (g *Gate) asker(name string) *login.Rule {
 func (h *head) still(d doubt, hd http.Header, body []byte, sets []jar.Set) bool {
 	ctx, cancel := h.detached()
 	defer cancel()
+	if h.settle != nil {
+		defer h.settle()
+	}
 	v := h.v
 	after, _, err := h.s.Jar.Apply(sets, time.Now())
 	if err != nil {

@@ -33,13 +33,17 @@ func (g *Gate) verified(v *visit) (event.Reason, error) {
 	if v.proven || v.bearer == released && match.InHeader(r) != "" {
 		authorization = r.Header["Authorization"]
 	}
-	v.headAt = head{g: g, v: v, s: s, asked: v.at, logout: g.logout(v), given: len(v.w.Header()["Set-Cookie"])}
+	v.headAt = head{g: g, v: v, s: s, asked: v.at, doubts: v.doubts, logout: g.logout(v), given: len(v.w.Header()["Set-Cookie"])}
 	v.tapAt = upstream.Tap{W: v.w, OnHead: (*verifiedHead)(&v.headAt)}
 	h, tap := &v.headAt, &v.tapAt
 	defer h.release()
 	if ended, err := h.ended(); err != nil || ended {
 		h.drop(event.UnknownHandle, err) // while the body was waited for
 		return h.dropped(), nil
+	}
+	if v.mayBeLogin(g) {
+		h.settle = g.doubts.begin(s.ID)
+		defer h.settle()
 	}
 	if v.body != nil && v.form == nil && (v.r.ContentLength < 0 || v.r.ContentLength > short) {
 		// A body that is under way for longer ends with its session.
@@ -67,7 +71,7 @@ func (g *Gate) verified(v *visit) (event.Reason, error) {
 	v.in.Server.Announce(s.Level, s.User, s.VerifiedAt)
 
 	err := v.next.ServeHTTP(tap, r)
-	if err != nil && !v.broken() && (v.carries || unsafe(v.r.Method) && g.rules().Near(&v.target)) {
+	if err != nil && !v.broken() && h.settle != nil {
 		// Perhaps somebody has logged in, and the application broke off: nobody can
 		// say any more whose session it is.
 		h.release() // or ending the session would cut what is said of it
@@ -188,6 +192,7 @@ func (g *Gate) forwardBefore(v *visit, e *opening, cookies string, h *head, onHe
 	case e.restricts:
 		v.r.URL.RawQuery = e.entry.Keep(v.params(), e.also...)
 	}
+	v.restate()
 	upstream.Dress(v.r, cookies, v.site.Credentials, false)
 	intake.StripOverrides(v.r.Header)
 	v.in.Server.Announce(session.Anonymous, "", time.Time{})

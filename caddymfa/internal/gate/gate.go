@@ -73,8 +73,9 @@ type Gate struct {
 	// Prepare is handed to upstream.Own.
 	Prepare func(parent, own *http.Request, w http.ResponseWriter) *http.Request
 
-	index atomic.Pointer[login.Index]
-	seen  witness
+	index  atomic.Pointer[login.Index]
+	seen   witness
+	doubts doubts
 	mu    sync.Mutex // of who adds to sites
 	sites atomic.Pointer[map[string]*flow.Gate]
 }
@@ -96,7 +97,8 @@ type Logout struct {
 
 // Input is what only the server knows of a request.
 type Input struct {
-	// Method and URL are the original ones, before the site's rewrites.
+	// Method and URL are the original ones, before the site's rewrites. What the
+	// gate takes out of the address it takes out of this URL as well.
 	Method string
 	URL    *url.URL
 	// FirstFactor is whom Caddy has identified, "" for nobody.

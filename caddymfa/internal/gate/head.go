@@ -40,8 +40,12 @@ type head struct {
 	g *Gate
 	v *visit
 	s *session.Session
-	// asked is when a verified session's request came.
+	// asked is when a verified session's request came, and doubts how many doubts
+	// were over by then; settle ends the one that the request itself raises,
+	// nil where it raises none.
 	asked  time.Time
+	doubts int64
+	settle func()
 	tap    *upstream.Tap   // of an answer to who is not verified
 	stream *session.Stream // nil where nothing has to end with the session
 	live   context.Context // ends with the session; nil but for what leaves HTTP
@@ -129,10 +133,13 @@ func (h *head) trapped(status int, hd http.Header, sets []jar.Set) bool {
 // ended reports whether the session ended while the application was still at
 // the request. An error means that the store could not say.
 func (h *head) ended() (bool, error) {
+	doubted := h.settle == nil && h.g.doubts.begun.Load() != h.doubts
 	switch {
 	case h.live != nil && h.live.Err() != nil:
 		return true, nil
-	case time.Since(h.asked) <= session.Freshness:
+	case doubted && !h.g.doubts.wait(h.v.r.Context(), h.s.ID):
+		return true, nil // as long as nobody can say whose the answer is, it is nobody's
+	case !doubted && time.Since(h.asked) <= session.Freshness:
 		return false, nil // as fresh as the session that it was asked with
 	}
 	ctx, cancel := h.detached()

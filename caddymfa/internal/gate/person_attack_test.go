@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/caddymfa/caddymfa/caddymfa/internal/event"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/flow"
@@ -25,6 +26,8 @@ type careless struct {
 	rotates bool
 	asked   int
 	broken  bool // the page of identity is
+	// switched is called when a login has been let in and is not answered yet.
+	switched func()
 }
 
 func (a *careless) questions() int {
@@ -65,6 +68,9 @@ func (a *careless) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			}
 			a.sessions[id] = user
 			a.legacy.mu.Unlock()
+			if a.switched != nil {
+				a.switched()
+			}
 			w.Header().Set("Location", "/home")
 			w.WriteHeader(http.StatusFound)
 			_, _ = io.WriteString(w, marker+" of "+user)
@@ -179,6 +185,55 @@ func TestAttack_K4_WhoseSessionItIsIsAskedAgain(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestAttack_K4_NothingPassesBeforeTheAnswer: while the application takes its time
+// to answer alice's password, bob's session asks for a page.
+func TestAttack_K4_NothingPassesBeforeTheAnswer(t *testing.T) {
+	eachApp(t, func() http.Handler { return newCareless() }, func(t *testing.T, w *world) {
+		a, _ := w.app.Handler.(*careless)
+		var wg sync.WaitGroup
+		c := w.browser().signIn("bob")
+		pages := make([]*client, 4)
+		a.switched = func() {
+			before := len(w.app.requests())
+			for i := range pages {
+				pages[i] = c.copy()
+				wg.Go(func() { pages[i].get("/home") })
+			}
+			for i := 0; i < 1000 && len(w.app.requests()) < before+len(pages); i++ {
+				time.Sleep(5 * time.Millisecond)
+			}
+			time.Sleep(100 * time.Millisecond) // they have been answered, and could have left
+		}
+		d := c.copy()
+		d.post("/plugin", url.Values{"u": {"alice"}, "password": {"pw-a"}})
+		wg.Wait()
+		for _, p := range append(pages, d) {
+			if strings.Contains(p.body, marker) {
+				t.Errorf("bob's session shows %s\n%s", p.body, w.events)
+			}
+		}
+		c.out()
+
+		// What is no login holds up, and takes away, nothing.
+		a.switched = nil
+		c = w.browser().signIn("bob")
+		d = c.copy()
+		application := w.app.Handler
+		w.app.Handler = http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/settings" {
+				pages[0] = c.copy()
+				wg.Go(func() { pages[0].get("/home") })
+				time.Sleep(100 * time.Millisecond)
+			}
+			application.ServeHTTP(rw, r)
+		})
+		d.post("/settings", url.Values{"password": {"new"}, "again": {"new"}})
+		wg.Wait()
+		pages[0].in("bob")
+		d.in("bob")
+	})
 }
 
 // TestAttack_K4_HonestPeopleGoOn: what looks like a login and is none, a cookie

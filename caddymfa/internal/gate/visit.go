@@ -32,7 +32,8 @@ type visit struct {
 	headAt head
 	tapAt  upstream.Tap
 
-	at time.Time // when it came, and its session was looked up
+	at     time.Time // when it came, and its session was looked up
+	doubts int64     // how many were over by then
 
 	// bearer is what the request's bearer token is worth; handleless: the session
 	// was found by it, and the client has no handle. proven: the request's HTTP
@@ -97,7 +98,7 @@ func (v *visit) close() {
 // visit reads what every row needs: the host, the path, the session. A reason
 // means that the request was refused and answered.
 func (g *Gate) visit(w http.ResponseWriter, r *http.Request, in Input, next upstream.Handler) (*visit, event.Reason) {
-	v := &visit{w: w, in: in, next: next, at: time.Now()}
+	v := &visit{w: w, in: in, next: next, at: time.Now(), doubts: g.doubts.over.Load()}
 	host, ok := Hostname(r.Host)
 	v.site = g.site(host)
 	if r.ContentLength != 0 && r.Body != nil {
@@ -180,15 +181,24 @@ func navigation(r *http.Request) bool {
 // session's id, which the jar carries (attacks A13, K15), and what stands for a
 // login.
 func (g *Gate) clean(v *visit) {
-	u := v.r.URL
-	if strings.Contains(u.Path, ";") {
-		clean := intake.CutParams(u.EscapedPath(), append([]string{"jsessionid"}, g.CredentialQuery...)...)
-		if p, err := url.PathUnescape(clean); err == nil {
-			u.Path, u.RawPath = p, clean
+	for _, u := range []*url.URL{v.r.URL, v.in.URL} {
+		if strings.Contains(u.Path, ";") {
+			clean := intake.CutParams(u.EscapedPath(), append([]string{"jsessionid"}, g.CredentialQuery...)...)
+			if p, err := url.PathUnescape(clean); err == nil {
+				u.Path, u.RawPath = p, clean
+			}
 		}
+		u.RawQuery = intake.DropParams(u.RawQuery, g.CredentialQuery)
 	}
-	u.RawQuery = intake.DropParams(u.RawQuery, g.CredentialQuery)
 	v.target = target(v.r)
+}
+
+// restate gives the original address the query that is forwarded: FastCGI hands
+// the original one on as REQUEST_URI, and many PHP applications read that.
+func (v *visit) restate() {
+	if v.in.URL.RawQuery != v.r.URL.RawQuery {
+		v.in.URL.RawQuery = v.r.URL.RawQuery
+	}
 }
 
 // quiet keeps the address, which may hold a password or a token, out of the
@@ -310,6 +320,7 @@ func (g *Gate) read(v *visit) (*intake.Form, event.Reason) {
 		return nil, v.unread
 	}
 	f.Forward(v.r)
+	v.restate()
 	v.form = f
 	return f, ""
 }
