@@ -76,8 +76,8 @@ type Gate struct {
 	index  atomic.Pointer[login.Index]
 	seen   witness
 	doubts doubts
-	mu    sync.Mutex // of who adds to sites
-	sites atomic.Pointer[map[string]*flow.Gate]
+	mu     sync.Mutex // of who adds to sites
+	sites  atomic.Pointer[map[string]*flow.Gate]
 }
 
 // LoginPage is where an anonymous navigation goes.
