@@ -76,7 +76,9 @@ func TestAttack_K11_AFailedLoginSentTwiceIsForwardedTwice(t *testing.T) {
 				d.node = node
 				var clicks sync.WaitGroup
 				clicks.Go(func() { d.login("alice", "wrong") })
-				time.Sleep(20 * time.Millisecond)
+				for w.app.posts() == before { // or the second click were the first
+					time.Sleep(time.Millisecond)
+				}
 				c.login("alice", "wrong")
 				clicks.Wait()
 				for _, b := range []*client{c, d} {
