@@ -91,10 +91,14 @@ func (h *head) drop(reason event.Reason, err error) bool {
 	return false
 }
 
-// cookies takes the application's cookies out of the head.
+// cookies takes the application's cookies out of the head. An answer that gives
+// some, or that was given to a session's, is one person's (people P3).
 func (h *head) cookies(hd http.Header) []jar.Set {
 	upstream.CutLocation(hd)
 	lines := hd["Set-Cookie"]
+	if h.s != nil || len(lines) > h.given {
+		upstream.Private(hd)
+	}
 	if len(lines) <= h.given {
 		return nil
 	}
@@ -103,9 +107,6 @@ func (h *head) cookies(hd http.Header) []jar.Set {
 	sets := upstream.TakeCookies(hd, h.v.in.URL.Path, time.Now())
 	if len(mine) > 0 {
 		hd["Set-Cookie"] = mine
-	}
-	if hd.Get("Cache-Control") == "" {
-		hd.Set("Cache-Control", "private")
 	}
 	return sets
 }

@@ -191,6 +191,7 @@ func (r *Reply) Write(w http.ResponseWriter) {
 		}
 		h[name] = values
 	}
+	Private(h)
 	h.Set("Cache-Control", "no-store, no-transform") // no-transform: see compression side channels, BREACH
 	delete(h, "Etag")
 	w.WriteHeader(r.Status)

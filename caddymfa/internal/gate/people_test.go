@@ -1,0 +1,71 @@
+package gate_test
+
+import (
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/caddymfa/caddymfa/caddymfa/internal/gate"
+	"github.com/caddymfa/caddymfa/caddymfa/internal/login"
+	"github.com/caddymfa/caddymfa/caddymfa/internal/match"
+)
+
+// What people met, and must get through (the ids are those of the list of people).
+
+// A cache in front of the gate keeps nothing that a signed-in person saw, whatever
+// the application says of it.
+func TestPeople_P3_NothingOfASessionIsShared(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		application := w.app.Handler
+		w.app.Handler = http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+			if r.URL.Path != "/silent" {
+				rw.Header().Set("Cache-Control", "public, max-age=3600, s-maxage=86400")
+				rw.Header().Set("CDN-Cache-Control", "max-age=600")
+				rw.Header().Set("X-Accel-Expires", "600")
+			}
+			switch r.URL.Path {
+			case "/moved":
+				http.Redirect(rw, r, "/home", http.StatusMovedPermanently)
+			case "/pub/x":
+				_, _ = io.WriteString(rw, "everybody's")
+			default:
+				application.ServeHTTP(rw, r)
+			}
+		})
+		c := w.browser().get("/pub/x")
+		if got := c.head.Get("Cache-Control"); c.status != http.StatusOK || !strings.Contains(got, "public") {
+			t.Errorf("what is everybody's: %d %q", c.status, got)
+		}
+		shared := func(what string) {
+			t.Helper()
+			got := c.head.Get("Cache-Control")
+			if !strings.Contains(got, "private") && !strings.Contains(got, "no-store") || strings.Contains(got, "public") || strings.Contains(got, "s-maxage") ||
+				c.head.Get("CDN-Cache-Control") != "" || c.head.Get("X-Accel-Expires") != "" {
+				t.Errorf("%s: %d %v", what, c.status, c.head)
+			}
+		}
+		c = w.browser().get("/login") // gives a cookie
+		shared("the login page")
+		c.login("alice", "wrong")
+		shared("a wrong password")
+		c.get("/login")
+		shared("the login page of a visitor")
+		c.post("/login", url.Values{"user": {"alice"}, "password": {"pw-a"}})
+		shared("a challenge")
+		c.code(w.phones.last(t, "alice"))
+		shared("a right code")
+		c.in("alice")
+		shared("a page")
+		if got := c.head.Get("Cache-Control"); !strings.Contains(got, "max-age=3600") {
+			t.Errorf("the browser's own time: %q", got)
+		}
+		for _, path := range []string{"/silent", "/moved", "/pub/x", "/style.css", "/none"} {
+			c.get(path)
+			shared(path)
+		}
+	}, func(g *gate.Gate, _ *login.Config) {
+		g.Public = append(g.Public, entry(t, match.Request{Paths: []string{"/pub/*"}}))
+	})
+}
