@@ -229,6 +229,7 @@ func startGate(t *testing.T, port int, upstream, block, global string, edits ...
 	admin unix/%s/admin.sock
 	persist_config off
 	auto_https off
+	skip_install_trust
 	debug
 	mfa {
 		%s

@@ -47,9 +47,11 @@ func (d doubt) any(asked time.Time) bool {
 	return d.login || d.changed && (d.unsafe || time.Since(asked) >= askEvery)
 }
 
+// unsafe reports whether a method may change something. CONNECT does not: over
+// HTTP/2 it opens a WebSocket, which the application gets as a GET (RFC 8441).
 func unsafe(method string) bool {
 	switch method {
-	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace:
+	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace, http.MethodConnect:
 		return false
 	}
 	return true
@@ -68,7 +70,7 @@ const maxPeek = 256 << 10
 // does. The body goes on as it is; what is too long to look at may.
 func (g *Gate) peek(v *visit) bool {
 	switch {
-	case !g.rules().Forms:
+	case !g.rules().Forms || v.r.Method == http.MethodConnect: // the body of that one is a stream that goes both ways
 		return false
 	case v.form != nil:
 		return g.Rules.MayCarry(v.form)
@@ -158,10 +160,7 @@ func (h *head) still(d doubt, hd http.Header, body []byte, sets []jar.Set) bool 
 		defer h.settle()
 	}
 	v := h.v
-	after, _, err := h.s.Jar.Apply(sets, time.Now())
-	if err != nil {
-		return h.drop(event.Unreadable, nil)
-	}
+	after, _ := h.s.Jar.Apply(sets, time.Now())
 	rule := h.g.asker(h.s.Rule)
 	if rule == nil {
 		return h.stillWithout(ctx, d, sets)
@@ -267,10 +266,7 @@ func (h *head) nobody(rule *login.Rule, hd http.Header, sets []jar.Set) bool {
 	if h.s != nil {
 		before = h.s.Jar
 	}
-	after, _, err := before.Apply(sets, time.Now())
-	if err != nil {
-		return h.drop(event.Unreadable, nil)
-	}
+	after, _ := before.Apply(sets, time.Now())
 	user, _, err := h.g.Flow.Whose(ctx, h.v.site, h.g.asking(h.v), rule, "", &after, "")
 	switch {
 	case err != nil:
