@@ -14,6 +14,7 @@ const (
 	LoginFailed     Name = "login_failed"     // the application refused the password
 	LoginRefused    Name = "login_refused"    // not forwarded, or no verdict: Reason says why
 	RuleUnsure      Name = "rule_unsure"      // a login rule does not fit its application: Err says what is missing
+	CookiesDropped  Name = "cookies_dropped"  // the application sets more cookies than are kept: Detail names the oldest
 	SpellingsMet    Name = "spellings_met"    // a known user under another spelling: Detail says which
 	Challenge       Name = "challenge"        // a second factor is owed
 	Send            Name = "send"             // a text: Reason sent, or why not

@@ -315,9 +315,9 @@ func (f *Flow) submit(ctx context.Context, g *Gate, c *Call, rules login.Rules, 
 	}
 	t.sets = upstream.TakeCookies(t.reply.Header, c.URL.Path, now)
 	upstream.CutLocation(t.reply.Header)
-	if t.jar, _, err = sent.Apply(t.sets, now); err != nil {
-		return t, event.Unreadable, err
-	}
+	var changes []jar.Change
+	t.jar, changes = sent.Apply(t.sets, now)
+	f.Evicted(ctx, g, changes)
 	t.answer = &match.Answer{Status: t.reply.Status, Header: t.reply.Header, Body: t.reply.Body, Sets: t.sets, Jar: &sent}
 	if t.rule, t.user, err = f.judge(ctx, g, c, rules, name, t.answer, &t.jar); err != nil {
 		return t, event.NoVerdict, err
@@ -354,12 +354,19 @@ func (f *Flow) judge(ctx context.Context, g *Gate, c *Call, rules login.Rules, n
 // unsure tells the operator, once per rule and hour, that a rule does not fit its
 // application: nobody can sign in by it, or nobody is told of a wrong password.
 func (f *Flow) unsure(ctx context.Context, g *Gate, rule *login.Rule, err error) {
-	now := time.Now()
-	if last, ok := f.told.Load(g.App + "\x00" + rule.Name); ok && now.Sub(last.(time.Time)) < time.Hour { //nolint:forcetypeassert // our own
-		return
+	if f.hourly(g.App + "\x00" + rule.Name) {
+		f.emit(ctx, g, nil, event.Event{Name: event.RuleUnsure, Reason: event.NoVerdict, Rule: rule.Name, Err: err})
 	}
-	f.told.Store(g.App+"\x00"+rule.Name, now)
-	f.emit(ctx, g, nil, event.Event{Name: event.RuleUnsure, Reason: event.NoVerdict, Rule: rule.Name, Err: err})
+}
+
+// hourly reports whether an operator is to be told of something: once an hour.
+func (f *Flow) hourly(what string) bool {
+	now := time.Now()
+	if last, ok := f.told.Load(what); ok && now.Sub(last.(time.Time)) < time.Hour { //nolint:forcetypeassert // our own
+		return false
+	}
+	f.told.Store(what, now)
+	return true
 }
 
 // ask is how the application is asked about a login: with the cookies in after,

@@ -172,9 +172,7 @@ func (f *Flow) loginPage(ctx context.Context, g *Gate, c *Call, target string, c
 		if err != nil {
 			return nil, nil, err
 		}
-		if *cookies, _, err = cookies.Apply(upstream.TakeCookies(rep.Header, at.Path, time.Now()), time.Now()); err != nil {
-			return nil, nil, fmt.Errorf("login page: %w", err)
-		}
+		*cookies, _ = cookies.Apply(upstream.TakeCookies(rep.Header, at.Path, time.Now()), time.Now())
 		to := at
 		if rep.Status >= 300 && rep.Status <= 399 && rep.Status != http.StatusNotModified && hop < maxHops {
 			if to, err = at.Parse(rep.Header.Get("Location")); err != nil {

@@ -3,7 +3,11 @@ package flow
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
 
+	"github.com/caddymfa/caddymfa/caddymfa/internal/event"
+	"github.com/caddymfa/caddymfa/caddymfa/internal/jar"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/session"
 )
 
@@ -13,7 +17,7 @@ import (
 // is *limit.Exceeded when the client's network has too many. network is nil where
 // nothing is to be counted.
 func (f *Flow) Visitor(ctx context.Context, g *Gate, network func() string, rec session.Record) (*session.Session, error) {
-	rec.Level = session.Anonymous
+	rec.Level, rec.Jar = session.Anonymous, rec.Jar.Bound(jar.VisitorBytes)
 	s, err := f.Sessions.Carry(ctx, &g.Gate, rec)
 	if !errors.Is(err, session.ErrTooLarge) {
 		return s, err
@@ -37,5 +41,21 @@ func (f *Flow) KeepCookies(ctx context.Context, g *Gate, network func() string, 
 	if err := f.Limits.Visitor(ctx, network()); err != nil {
 		return nil, err
 	}
-	return f.Sessions.Keep(ctx, &g.Gate, s, change)
+	return f.Sessions.Keep(ctx, &g.Gate, s, func(rec session.Record) (session.Record, error) {
+		rec, err := change(rec)
+		rec.Jar = rec.Jar.Bound(jar.VisitorBytes)
+		return rec, err
+	})
+}
+
+// Evicted tells the operator, once an hour for an application, that a session's
+// oldest cookies have gone because there were too many.
+func (f *Flow) Evicted(ctx context.Context, g *Gate, changes []jar.Change) {
+	i := slices.IndexFunc(changes, func(c jar.Change) bool { return c.Evicted })
+	if i >= 0 && f.hourly(g.App+"\x00\x00cookies") {
+		f.emit(ctx, g, nil, event.Event{
+			Name: event.CookiesDropped, Reason: event.OK, Detail: changes[i].Name,
+			Err: fmt.Errorf("the application keeps more than %d cookies, or %d KiB of them, in one session: the oldest are dropped, as a browser does", jar.MaxCookies, jar.MaxBytes>>10),
+		})
+	}
 }

@@ -242,11 +242,8 @@ func (f *Flow) follow(ctx context.Context, g *Gate, c *Call, a *accepted, ch *ch
 		return
 	}
 	sets := upstream.TakeCookies(rep.Header, pathOf(to), time.Now())
-	next, _, err := a.jar.Apply(sets, time.Now())
-	if err != nil {
-		return
-	}
-	a.reply, a.jar, a.sets = rep, next, append(a.sets, sets...)
+	a.jar, _ = a.jar.Apply(sets, time.Now())
+	a.reply, a.sets = rep, append(a.sets, sets...)
 	ch.URL = to
 }
 

@@ -229,10 +229,7 @@ func (h *head) keep(hd http.Header, sets []jar.Set) bool {
 	}
 	now := time.Now()
 	base := h.s.Jar
-	ours, changes, err := base.Apply(sets, now)
-	if err != nil {
-		return h.drop(event.Unreadable, nil)
-	}
+	ours, changes := base.Apply(sets, now)
 	if len(changes) > 0 || h.confirmed && h.s.Doubt {
 		ctx, cancel := h.detached()
 		defer cancel()
@@ -244,6 +241,7 @@ func (h *head) keep(hd http.Header, sets []jar.Set) bool {
 			rec.Doubt = rec.Doubt || h.putOff
 			return rec, nil
 		})
+		h.g.Flow.Evicted(ctx, h.v.site, changes)
 		_, full := errors.AsType[*limit.Exceeded](err)
 		switch {
 		case full:
@@ -287,9 +285,9 @@ func (h *head) visitor(hd http.Header, sets []jar.Set) bool {
 	if h.s != nil || len(sets) == 0 {
 		return h.keep(hd, sets)
 	}
-	fresh, changes, err := (jar.Jar{}).Apply(sets, time.Now())
-	if err != nil || len(changes) == 0 {
-		return err == nil || h.drop(event.Unreadable, nil)
+	fresh, changes := (jar.Jar{}).Apply(sets, time.Now())
+	if len(changes) == 0 {
+		return true
 	}
 	ctx, cancel := h.detached()
 	defer cancel()

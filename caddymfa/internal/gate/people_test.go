@@ -1,12 +1,14 @@
 package gate_test
 
 import (
+	"fmt"
 	"io"
 	"net/http"
 	"net/url"
 	"strings"
 	"testing"
 
+	"github.com/caddymfa/caddymfa/caddymfa/internal/event"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/gate"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/login"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/match"
@@ -67,5 +69,43 @@ func TestPeople_P3_NothingOfASessionIsShared(t *testing.T) {
 		}
 	}, func(g *gate.Gate, _ *login.Config) {
 		g.Public = append(g.Public, entry(t, match.Request{Paths: []string{"/pub/*"}}))
+	})
+}
+
+// Session cookies in pieces of 4 KB, and many small ones: as many as a browser keeps.
+func TestPeople_P9_CookiesInPieces(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		application := w.app.Handler
+		w.app.Handler = http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/many" {
+				for i := range 60 {
+					http.SetCookie(rw, &http.Cookie{Name: fmt.Sprint("small", i), Value: "x", Path: "/"})
+				}
+			}
+			if r.URL.Path == "/cookies" {
+				_, _ = fmt.Fprint(rw, len(r.Cookies()))
+				return
+			}
+			if r.URL.Path == "/login" && r.Method == http.MethodPost {
+				for i := range 5 {
+					http.SetCookie(rw, &http.Cookie{Name: fmt.Sprint("piece", i), Value: strings.Repeat("x", 4000), Path: "/", HttpOnly: true})
+				}
+			}
+			application.ServeHTTP(rw, r)
+		})
+		c := w.browser().signIn("alice")
+		if c.get("/cookies"); c.body != "6" {
+			t.Errorf("%d %s cookies reach the application", c.status, c.body)
+		}
+		c.get("/many").in("alice")
+		if c.get("/cookies"); c.body != "66" {
+			t.Errorf("%d %s cookies reach the application", c.status, c.body)
+		}
+		if w.events.count(event.CookiesDropped, "") != 0 {
+			t.Error("some were dropped")
+		}
+		for range 3 {
+			c.get("/many?again").in("alice")
+		}
 	})
 }

@@ -4,7 +4,6 @@
 package jar
 
 import (
-	"errors"
 	"net/http"
 	"slices"
 	"strconv"
@@ -12,14 +11,16 @@ import (
 	"time"
 )
 
-// Bounds of one jar. A browser keeps 50 cookies of a site (RFC 6265bis 6.1).
+// Bounds of one jar. Browsers keep at least 50 cookies of a site, of 4,096 bytes
+// each (RFC 6265bis 6.1), and the usual ones 150 and more. Beyond the bounds the
+// oldest go, as they do there.
 const (
-	MaxCookies = 50
-	MaxBytes   = 16 << 10 // names, values and paths together
+	MaxCookies = 150
+	MaxBytes   = 50 * 4096 // names, values and paths together
+	// VisitorBytes is the bound for who has not signed in: the room that strangers
+	// take up is shared by all.
+	VisitorBytes = 16 << 10
 )
-
-// ErrFull: the answer's cookies do not fit; none of them was kept.
-var ErrFull = errors.New("jar: the application sets more cookies than a browser keeps")
 
 // Cookie is one cookie of the application. Host and scheme are the gate's.
 type Cookie struct {
@@ -117,12 +118,13 @@ func (j Jar) Keep(keep func(Cookie) bool) Jar {
 type Change struct {
 	Name, Path string
 	Deleted    bool
+	// Evicted: there was no room for it any more.
+	Evicted bool
 }
 
 // Apply returns the jar after an answer's cookies; of the same name and path
-// the last wins. Without changes there is nothing to write. With ErrFull the
-// jar is returned as it was.
-func (j Jar) Apply(sets []Set, now time.Time) (Jar, []Change, error) {
+// the last wins. Without changes there is nothing to write.
+func (j Jar) Apply(sets []Set, now time.Time) (Jar, []Change) {
 	next := Jar{Cookies: slices.DeleteFunc(slices.Clone(j.Cookies), func(c Cookie) bool { return !c.live(now) }), Guarded: j.Guarded}
 	var changes []Change
 	for _, s := range sets {
@@ -133,22 +135,44 @@ func (j Jar) Apply(sets []Set, now time.Time) (Jar, []Change, error) {
 				next.guard(s.Cookie.Name)
 			}
 			next.Cookies = slices.Delete(next.Cookies, i, i+1)
-			changes = append(changes, Change{s.Cookie.Name, s.Cookie.Path, true})
+			changes = append(changes, Change{Name: s.Cookie.Name, Path: s.Cookie.Path, Deleted: true})
 		case s.Delete:
 		case i >= 0 && next.Cookies[i].same(s.Cookie):
 			next.Cookies[i].Expires = s.Cookie.Expires // a moved expiry alone is not worth a write
 		case i >= 0:
 			next.Cookies[i] = s.Cookie
-			changes = append(changes, Change{s.Cookie.Name, s.Cookie.Path, false})
+			changes = append(changes, Change{Name: s.Cookie.Name, Path: s.Cookie.Path})
 		default:
 			next.Cookies = append(next.Cookies, s.Cookie)
-			changes = append(changes, Change{s.Cookie.Name, s.Cookie.Path, false})
+			changes = append(changes, Change{Name: s.Cookie.Name, Path: s.Cookie.Path})
 		}
 	}
-	if next.full() {
-		return j, nil, ErrFull
+	next, evicted := next.bound(MaxBytes)
+	return next, append(changes, evicted...)
+}
+
+// Bound returns the jar with its newest cookies only, as many as go into so many
+// bytes.
+func (j Jar) Bound(bytes int) Jar {
+	j, _ = j.bound(bytes)
+	return j
+}
+
+func (j Jar) bound(bytes int) (Jar, []Change) {
+	first, room := len(j.Cookies), bytes
+	for first > 0 && len(j.Cookies)-first < MaxCookies {
+		c := &j.Cookies[first-1]
+		if room -= len(c.Name) + len(c.Value) + len(c.Path); room < 0 {
+			break
+		}
+		first--
 	}
-	return next, changes, nil
+	var evicted []Change
+	for _, c := range j.Cookies[:first] {
+		evicted = append(evicted, Change{Name: c.Name, Path: c.Path, Deleted: true, Evicted: true})
+	}
+	j.Cookies = j.Cookies[first:]
+	return j, evicted
 }
 
 // same reports whether writing the cookie again would change nothing that
@@ -162,14 +186,6 @@ func (j *Jar) guard(name string) {
 	if !slices.Contains(j.Guarded, name) && len(j.Guarded) < MaxCookies {
 		j.Guarded = append(slices.Clone(j.Guarded), name)
 	}
-}
-
-func (j *Jar) full() bool {
-	n := 0
-	for _, c := range j.Cookies {
-		n += len(c.Name) + len(c.Value) + len(c.Path)
-	}
-	return len(j.Cookies) > MaxCookies || n > MaxBytes
 }
 
 // Merge applies to theirs what ours changed against base, cookie by cookie:
@@ -199,7 +215,7 @@ func Merge(base, ours, theirs Jar) Jar {
 	for _, name := range ours.Guarded {
 		out.guard(name)
 	}
-	return out
+	return out.Bound(MaxBytes)
 }
 
 // Set is one Set-Cookie line, read.

@@ -24,10 +24,7 @@ func set(t *testing.T, j Jar, path string, lines ...string) Jar {
 		}
 		sets = append(sets, s)
 	}
-	j, _, err := j.Apply(sets, now)
-	if err != nil {
-		t.Fatal(err)
-	}
+	j, _ = j.Apply(sets, now)
 	return j
 }
 
@@ -85,29 +82,47 @@ func TestApplyAndBounds(t *testing.T) {
 		t.Fatalf("the last one wins: %s", j.Header("/", now))
 	}
 	s, _ := Parse("a=2; Path=/; HttpOnly", "/", now)
-	if _, changes, _ := j.Apply([]Set{s}, now); len(changes) != 0 {
+	if _, changes := j.Apply([]Set{s}, now); len(changes) != 0 {
 		t.Errorf("an unchanged cookie: %v", changes)
 	}
 	k := set(t, j, "/", "a=x; Path=/; Max-Age=0")
 	if len(k.Cookies) != 0 || !slices.Contains(k.Guarded, "a") || len(j.Cookies) != 1 {
 		t.Errorf("deleted: %+v; the jar before: %+v", k, j)
 	}
-	var many []Set
-	for i := range MaxCookies + 1 {
-		s, _ := Parse(fmt.Sprintf("c%d=x", i), "/", now)
-		many = append(many, s)
+}
+
+// What browsers keep at least, RFC 6265 6.1 asks for, and the newest of more.
+func TestPeople_P9_AsManyCookiesAsABrowserKeeps(t *testing.T) {
+	cookies := func(n, size int) (sets []Set) {
+		for i := range n {
+			s, ok := Parse(fmt.Sprintf("c%03d=%s", i, strings.Repeat("x", size)), "/", now)
+			if !ok {
+				t.Fatal("no cookie")
+			}
+			sets = append(sets, s)
+		}
+		return sets
 	}
-	if _, _, err := j.Apply(many, now); err == nil {
-		t.Error("no bound on the number")
+	for _, tc := range []struct{ n, size, kept int }{
+		{5, 4000, 5}, {60, 10, 60}, {50, 4091, 50}, {MaxCookies, 1, MaxCookies}, {MaxCookies + 7, 1, MaxCookies}, {60, 4091, 50},
+	} {
+		j, changes := (Jar{}).Apply(cookies(tc.n, tc.size), now)
+		if len(j.Cookies) != tc.kept || j.Cookies[tc.kept-1].Name != fmt.Sprintf("c%03d", tc.n-1) {
+			t.Errorf("%d of %d bytes: %d kept", tc.n, tc.size, len(j.Cookies))
+		}
+		evicted := slices.DeleteFunc(changes, func(c Change) bool { return !c.Evicted })
+		if len(evicted) != tc.n-tc.kept || len(evicted) > 0 && evicted[0].Name != "c000" {
+			t.Errorf("%d of %d bytes: evicted %v", tc.n, tc.size, evicted)
+		}
+		if v := j.Bound(VisitorBytes); len(v.Cookies) > 0 && v.Cookies[len(v.Cookies)-1] != j.Cookies[tc.kept-1] || len(v.Cookies) > tc.kept {
+			t.Errorf("of a visitor: %d", len(v.Cookies))
+		}
 	}
-	big, _ := Parse("b="+strings.Repeat("x", 4000), "/", now)
-	var bigs []Set
-	for i := range 5 {
-		big.Name = fmt.Sprint("b", i)
-		bigs = append(bigs, big)
-	}
-	if _, _, err := j.Apply(bigs, now); err == nil {
-		t.Error("no bound on the size")
+	one, _ := (Jar{}).Apply(cookies(1, 1), now)
+	full, _ := one.Apply(cookies(MaxCookies, 1)[1:], now)
+	both := Merge(one, full, set(t, one, "/", "other=1; Path=/"))
+	if len(both.Cookies) != MaxCookies || !both.Has("other") {
+		t.Errorf("merged: %d", len(both.Cookies))
 	}
 }
 
@@ -182,10 +197,7 @@ func FuzzParse(f *testing.F) {
 		if !ok {
 			return
 		}
-		j, _, err := (Jar{}).Apply([]Set{s}, now)
-		if err != nil {
-			return
-		}
+		j, _ := (Jar{}).Apply([]Set{s}, now)
 		h := j.Header(s.Path, now)
 		if strings.ContainsAny(h, "\r\n\x00") || strings.Count(h, ";") > 0 {
 			t.Fatalf("%q became the header %q", line, h)
