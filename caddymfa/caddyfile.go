@@ -363,17 +363,24 @@ func (p *parser) credential(d *caddyfile.Dispenser) error {
 }
 
 func (p *parser) token(d *caddyfile.Dispenser) error {
-	var kind, name string
-	if !d.AllArgs(&kind, &name) {
-		return d.Err("token: write json and a dotted path, or header and a name")
+	args := d.RemainingArgs()
+	if len(args) != 2 && len(args) != 3 {
+		return d.Err("token: write json and a dotted path, or header and a name; behind it the word that the application wants before its token, where that is not Bearer")
 	}
-	switch kind {
+	t := &p.h.Tokens
+	switch args[0] {
 	case "json":
-		p.h.Tokens.JSON = append(p.h.Tokens.JSON, name)
+		t.JSON = append(t.JSON, args[1])
 	case "header":
-		p.h.Tokens.Headers = append(p.h.Tokens.Headers, name)
+		t.Headers = append(t.Headers, args[1])
 	default:
-		return d.Errf("token %s: write json and a dotted path, or header and a name", kind)
+		return d.Errf("token %s: write json and a dotted path, or header and a name", args[0])
+	}
+	if len(args) == 3 {
+		if t.Scheme != "" && t.Scheme != args[2] {
+			return d.Errf("token: %s and %s: an application wants one word before its tokens", t.Scheme, args[2])
+		}
+		t.Scheme = args[2]
 	}
 	return nil
 }

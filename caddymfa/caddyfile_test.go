@@ -171,6 +171,8 @@ func TestErrors(t *testing.T) {
 		"first factor and a login":      {site(ok + "first_factor {http.auth.user.id}"), "never seen"},
 		"first factor is a constant":    {site("first_factor alice"), "placeholder"},
 		"token in a third place":        {site(ok + "token cookie x"), "json and a dotted path"},
+		"two words before a token":      {site(ok + "token json a Token\ntoken json b JWT"), "one word before its tokens"},
+		"no word before a token":        {site(ok + "token json a \"To ken\""), "no word for the field Authorization"},
 		"token_query alone":             {site(ok + "token_query access_token"), "token_query without token"},
 		"challenge status":              {site(ok + "challenge_status 401"), "403 or 200"},
 		"mode":                          {site(ok + "mode watch"), "enforce or observe"},

@@ -214,6 +214,9 @@ func (h *Handler) compileSite(g *gate.Gate, app *App) error {
 	if len(h.Tokens.Query) > 0 && !h.Tokens.On() {
 		return errors.New("token_query without token: no token would ever be released, so none could be used")
 	}
+	if err := h.Tokens.Check(); err != nil {
+		return err
+	}
 	s.Bearer = h.Tokens
 	g.Bridge = slices.ContainsFunc(h.Logins, login.Config.ReadsJSON)
 	if h.Bridge != nil {

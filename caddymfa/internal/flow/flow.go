@@ -274,7 +274,7 @@ func (f *Flow) Whose(ctx context.Context, g *Gate, c *Call, rule *login.Rule, ow
 	ask := f.ask(g, c, owner, after, nil, nil)
 	if token != "" {
 		ask.As = func(ctx context.Context, target string) (*upstream.Reply, error) {
-			return c.Next.Get(ctx, c.R, target, g.Cookies.Up(nil, after, pathOf(target), false, time.Now()), "Bearer "+token)
+			return c.Next.Get(ctx, c.R, target, g.Cookies.Up(nil, after, pathOf(target), false, time.Now()), g.Bearer.Field(token))
 		}
 	}
 	if user, stranger, err = rule.WhoIs(ctx, ask); err != nil || user == "" {

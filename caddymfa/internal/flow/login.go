@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 	"time"
@@ -345,6 +346,11 @@ func (f *Flow) judge(ctx context.Context, g *Gate, c *Call, rules login.Rules, n
 		return &match.Answer{Status: rep.Status, Header: rep.Header, Body: rep.Body}, nil
 	}
 	rule, user, err := rules.Judge(ctx, answer, ask)
+	if rule == nil && err == nil && len(g.Bearer.Given(answer.Header, answer.Body)) > 0 {
+		// Nobody gets a token for a wrong password.
+		rule, err = rules[0], fmt.Errorf("%w: the answer gives a token, but no page says whose it is: if the application wants another word than Bearer before it, "+
+			"name it at the end of the token line", login.ErrNoEvidence)
+	}
 	if errors.Is(err, login.ErrNoEvidence) {
 		f.unsure(ctx, g, rule, err)
 	}
@@ -391,7 +397,7 @@ func (f *Flow) ask(g *Gate, c *Call, user string, after *jar.Jar, head http.Head
 func (f *Flow) get(ctx context.Context, g *Gate, c *Call, target string, after *jar.Jar, head http.Header, body []byte) (*upstream.Reply, error) {
 	authorization := ""
 	if given := g.Bearer.Given(head, body); len(given) > 0 {
-		authorization = "Bearer " + given[0]
+		authorization = g.Bearer.Field(given[0])
 	}
 	return c.Next.Get(ctx, c.R, target, g.Cookies.Up(nil, after, pathOf(target), false, time.Now()), authorization)
 }

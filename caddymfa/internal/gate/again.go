@@ -174,7 +174,7 @@ func (h *head) still(d doubt, hd http.Header, body []byte, sets []jar.Set) bool 
 		if given := v.site.Bearer.Given(hd, plain); len(given) > 0 {
 			token = given[0]
 		} else if v.bearer == released {
-			token = match.InHeader(v.r)
+			token = v.site.Bearer.InHeader(v.r)
 		}
 		if token == "" && !d.changed {
 			return true // the application knows this client by a token that it has not sent

@@ -9,7 +9,6 @@ import (
 	"github.com/caddymfa/caddymfa/caddymfa/internal/event"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/intake"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/jar"
-	"github.com/caddymfa/caddymfa/caddymfa/internal/match"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/session"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/upstream"
 )
@@ -30,7 +29,7 @@ func (g *Gate) verified(v *visit) (event.Reason, error) {
 	r := v.r
 	// Of this field only what was released, or proven, to this session goes on.
 	var authorization []string
-	if v.proven || v.bearer == released && match.InHeader(r) != "" {
+	if v.proven || v.bearer == released && v.site.Bearer.InHeader(r) != "" {
 		authorization = r.Header["Authorization"]
 	}
 	v.headAt = head{g: g, v: v, s: s, asked: v.at, doubts: v.doubts, logout: g.logout(v), given: len(v.w.Header()["Set-Cookie"])}

@@ -109,3 +109,41 @@ func TestPeople_P9_CookiesInPieces(t *testing.T) {
 		}
 	})
 }
+
+// wordToken is an application that wants the word Token before its tokens, as
+// Django REST framework does, and takes no other.
+func wordToken() http.Handler {
+	app := tokens()
+	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		scheme, t, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+		if r.Header.Del("Authorization"); scheme == "Token" {
+			r.Header.Set("Authorization", "Bearer "+t)
+		}
+		app.ServeHTTP(rw, r)
+	})
+}
+
+func TestPeople_P6_AnotherWordBeforeTheToken(t *testing.T) {
+	eachApp(t, wordToken, func(t *testing.T, w *world) {
+		token := w.browser().tokenIn("alice")
+		for field, opens := range map[string]bool{"Token " + token: true, "token " + token: false, "Token " + token + "x": false, "JWT " + token: false, "Token app-token-99": false} {
+			if c := w.browser().get("/home", "Authorization", field, "Accept", "*/*"); opens != (c.body == marker+" of alice") {
+				t.Errorf("%s: %d %s", strings.Fields(field)[0], c.status, c.body)
+			}
+		}
+	}, overTokens, func(g *gate.Gate, _ *login.Config) { g.Site.Bearer.Scheme = "Token" })
+	t.Run("without the word", func(t *testing.T) {
+		eachApp(t, wordToken, func(t *testing.T, w *world) {
+			for name, failure := range map[string]string{"right": "pw-a", "wrong": "no"} {
+				c := w.browser().do(http.MethodPost, "/login", "user=alice&password="+failure, "Accept", "application/json")
+				if strings.Contains(c.body, "app-token") || c.status < 400 {
+					t.Errorf("%s: %d %s", name, c.status, c.body)
+				}
+			}
+			// The right password is not logged as a wrong one, and the operator is told why.
+			if w.events.count(event.LoginFailed, "") != 1 || w.events.count(event.LoginRefused, event.NoVerdict) != 1 || !strings.Contains(w.events.String(), "another word than Bearer") {
+				t.Error(w.events)
+			}
+		}, overTokens)
+	})
+}

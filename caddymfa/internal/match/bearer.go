@@ -1,6 +1,8 @@
 package match
 
 import (
+	"cmp"
+	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
@@ -15,24 +17,42 @@ type Bearer struct {
 	// Query are parameters in which requests may carry a token besides the field
 	// Authorization.
 	Query []string `json:"query,omitempty"`
+	// Scheme is the word before a token in the field Authorization, e.g. Token or JWT.
+	// Default: Bearer.
+	Scheme string `json:"scheme,omitempty"`
 }
 
 // On reports whether the application has bearer tokens at all.
 func (b *Bearer) On() bool { return len(b.JSON)+len(b.Headers) > 0 }
+
+// Check refuses a scheme that no field could carry.
+func (b *Bearer) Check() error {
+	if strings.ContainsFunc(b.Scheme, func(c rune) bool {
+		return !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.ContainsRune("-._~+", c))
+	}) {
+		return fmt.Errorf("token: %q is no word for the field Authorization: write the one that the application wants before its token, e.g. Token", b.Scheme)
+	}
+	return nil
+}
+
+// Field is the field Authorization for a token.
+func (b *Bearer) Field(token string) string { return cmp.Or(b.Scheme, bearer) + " " + token }
+
+const bearer = "Bearer"
 
 // Given are the tokens that an answer gives out. body is nil where only the head
 // is known.
 func (b *Bearer) Given(h http.Header, body []byte) (tokens []string) {
 	for _, name := range b.Headers {
 		for _, v := range h.Values(name) {
-			if t := bare(v); t != "" {
+			if t := b.bare(v); t != "" {
 				tokens = append(tokens, t)
 			}
 		}
 	}
 	for _, path := range b.JSON {
 		if t, ok := JSONText(body, path); ok && t != "" {
-			tokens = append(tokens, bare(t))
+			tokens = append(tokens, b.bare(t))
 		}
 	}
 	return tokens
@@ -41,14 +61,14 @@ func (b *Bearer) Given(h http.Header, body []byte) (tokens []string) {
 // Carried is the token that a request carries, "" for none. ok is false where it
 // carries two: it is not known which one the application would take.
 //
-// Applications take a token with or without the word Bearer; another scheme is
+// Applications take a token with or without the word before it; another scheme is
 // no bearer token.
 func (b *Bearer) Carried(r *http.Request) (token string, ok bool) {
 	values := r.Header["Authorization"]
 	if len(values) > 1 {
 		return "", false
 	}
-	token = InHeader(r)
+	token = b.InHeader(r)
 	if len(b.Query) == 0 || r.URL.RawQuery == "" {
 		return token, true
 	}
@@ -58,7 +78,7 @@ func (b *Bearer) Carried(r *http.Request) (token string, ok bool) {
 	}
 	for _, name := range b.Query {
 		for _, v := range q[name] {
-			if v = bare(v); v == "" || v == token {
+			if v = b.bare(v); v == "" || v == token {
 				continue
 			}
 			if token != "" {
@@ -72,21 +92,21 @@ func (b *Bearer) Carried(r *http.Request) (token string, ok bool) {
 
 // InHeader is the token in the field Authorization, "" where there is none or the
 // field is of another scheme.
-func InHeader(r *http.Request) string {
+func (b *Bearer) InHeader(r *http.Request) string {
 	values := r.Header["Authorization"]
 	if len(values) != 1 {
 		return ""
 	}
-	if t := bare(values[0]); !strings.ContainsAny(t, " ,\t") {
+	if t := b.bare(values[0]); !strings.ContainsAny(t, " ,\t") {
 		return t
 	}
 	return ""
 }
 
-// bare is a token without the word Bearer.
-func bare(v string) string {
+// bare is a token without the word Bearer, or the application's own.
+func (b *Bearer) bare(v string) string {
 	v = strings.TrimSpace(v)
-	if scheme, t, found := strings.Cut(v, " "); found && strings.EqualFold(scheme, "Bearer") {
+	if scheme, t, found := strings.Cut(v, " "); found && (strings.EqualFold(scheme, bearer) || b.Scheme != "" && strings.EqualFold(scheme, b.Scheme)) {
 		return strings.TrimSpace(t)
 	}
 	return v
