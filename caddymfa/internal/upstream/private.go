@@ -18,9 +18,7 @@ var sharedOnly = []string{
 // browser itself keeps it stays as it was (RFC 9111 5.2.2.7).
 func Private(h http.Header) {
 	for _, name := range sharedOnly {
-		if _, ok := h[name]; ok {
-			delete(h, name)
-		}
+		delete(h, name)
 	}
 	lines := h["Cache-Control"]
 	if len(lines) == 0 {
