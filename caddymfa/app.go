@@ -24,7 +24,6 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyevents"
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
 	"github.com/caddymfa/caddymfa/caddymfa/internal/account"
@@ -99,7 +98,8 @@ type App struct {
 	pages   *page.Pages
 	ring    *keyring.Ring
 	apps    *atomic.Pointer[[]string] // names of the applications, once started
-	held    []string                  // keys of the pool that this configuration holds
+	placing *placing
+	held    []string // keys of the pool that this configuration holds
 	codes   challenge.Rules
 	phones  phone.Policy
 	spool   *intake.Spool
@@ -176,7 +176,7 @@ var pool = caddy.NewUsagePool()
 // Provision checks the configuration and prepares everything, but opens no
 // store: another Caddy may run beside this one, as with "caddy validate".
 func (a *App) Provision(ctx caddy.Context) error {
-	a.ctx, a.log, a.apps = ctx, ctx.Logger(), new(atomic.Pointer[[]string])
+	a.ctx, a.log, a.apps, a.placing = ctx, ctx.Logger(), new(atomic.Pointer[[]string]), new(placing)
 	if err := a.provisionCodes(); err != nil {
 		return err
 	}
@@ -242,13 +242,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 // the configuration here, with its reason; a Redis that is away does not: it
 // may come later, and until then everything is refused.
 func (a *App) Start() error {
-	if servers, err := a.ctx.AppIfConfigured("http"); err == nil {
-		apps, err := placeAll(servers.(*caddyhttp.App)) //nolint:forcetypeassert // the app of that name
-		if err != nil {
-			return err
-		}
-		a.apps.Store(&apps)
-	} else if !errors.Is(err, caddy.ErrNotConfigured) {
+	if err := a.place(); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)

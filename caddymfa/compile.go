@@ -193,7 +193,7 @@ func (h *Handler) compileSite(g *gate.Gate, app *App) error {
 	suffix := ""
 	if g.Prefix != defaultPrefix {
 		// A second gate on the host: its own path tells the handles apart.
-		suffix = strings.Trim(regexp.MustCompile(`[^a-z0-9]+`).ReplaceAllString(strings.ToLower(h.App+g.Prefix), "-"), "-")
+		suffix = cookieName(h.App, g.Prefix)
 	}
 	s.Cookie = session.NewCookie(suffix)
 	s.Cookies = &jar.Policy{Script: map[string]bool{}, Own: "mfa"}

@@ -146,7 +146,7 @@ func gatesOf(servers *caddyhttp.App, host string) []*Handler {
 	var exact, any []*Handler
 	for _, s := range servers.Servers {
 		for h, hosts := range places(s) {
-			if h.place(s) != nil {
+			if h.settle(hosts) != nil {
 				continue
 			}
 			switch {

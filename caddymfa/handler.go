@@ -7,8 +7,6 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"time"
 	"unicode/utf8"
 
@@ -105,10 +103,9 @@ type Handler struct {
 	// MaxReply bounds a withheld answer in bytes. Default: 256 KiB.
 	MaxReply int64 `json:"max_reply,omitempty"`
 
-	gate    *gate.Gate
-	log     *zap.Logger
-	placing *sync.Mutex
-	placed  *atomic.Pointer[placed]
+	gate *gate.Gate
+	log  *zap.Logger
+	app  *App
 }
 
 // LogoutConfig is a request that ends the session, when its answer fulfils one
@@ -188,7 +185,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if err := h.provisionAPI(g, app); err != nil {
 		return err
 	}
-	h.gate, h.placing, h.placed = g, new(sync.Mutex), new(atomic.Pointer[placed])
+	h.gate, h.app = g, app
 	return nil
 }
 
@@ -208,7 +205,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	}
 	ctx := r.Context()
 	server, _ := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
-	if err := h.place(server); err != nil {
+	if err := h.app.place(); err != nil {
 		// Only before Start has refused this configuration.
 		w.WriteHeader(http.StatusServiceUnavailable)
 		return nil //nolint:nilerr // written, because a returned error runs routes outside the gate
@@ -242,8 +239,7 @@ func (h *Handler) input(r *http.Request, repl *caddy.Replacer) gate.Input {
 
 // observe passes the request on. Not even a placeholder is changed.
 func (h *Handler) observe(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
-	server, _ := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
-	if err := h.place(server); err != nil {
+	if err := h.app.place(); err != nil {
 		return next.ServeHTTP(w, r) //nolint:nilerr // nothing can be said of a gate that stands nowhere
 	}
 	repl := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer) //nolint:forcetypeassert // the server sets it

@@ -5,12 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
+
+	"github.com/caddymfa/caddymfa/caddymfa/internal/gate"
+	"github.com/caddymfa/caddymfa/caddymfa/internal/session"
 )
 
 // anyHost stands for hosts that only the client knows.
@@ -88,29 +93,31 @@ func narrow(hosts []string, sets caddyhttp.MatcherSets) []string {
 // fill in.
 func fixed(host string) bool { return host != anyHost && !strings.ContainsAny(host, "*{") }
 
-// place tells the gate which hosts it is for. It is called when Caddy starts
-// and, because the servers may start first, by the first request.
-func (h *Handler) place(s *caddyhttp.Server) error {
-	if done := h.placed.Load(); done != nil {
-		return done.err
-	}
-	h.placing.Lock()
-	defer h.placing.Unlock()
-	if done := h.placed.Load(); done != nil {
-		return done.err
-	}
-	var hosts []string
-	if s != nil {
-		hosts = places(s)[h]
-	}
-	done := &placed{h.settle(hosts)}
-	h.placed.Store(done)
-	return done.err
+// placing is done once: by the first to need it.
+type placing struct {
+	once sync.Once
+	err  error
 }
 
-// placed says that a gate was told its hosts, and what came of it.
-type placed struct{ err error }
+// place tells the gates of all servers which hosts they are for. It is called when
+// Caddy starts and, because the servers may start first, by the first request.
+func (a *App) place() error {
+	a.placing.once.Do(func() {
+		servers, err := a.ctx.AppIfConfigured("http")
+		if errors.Is(err, caddy.ErrNotConfigured) {
+			return
+		}
+		var apps []string
+		if err == nil {
+			apps, err = placeAll(servers.(*caddyhttp.App)) //nolint:forcetypeassert // the app of that name
+		}
+		a.placing.err = err
+		a.apps.Store(&apps)
+	})
+	return a.placing.err
+}
 
+// settle tells the gate which hosts it is for.
 func (h *Handler) settle(hosts []string) error {
 	if h.gate.Site.App = h.App; h.App == "" {
 		if len(hosts) == 0 || !slices.ContainsFunc(hosts, fixed) || slices.ContainsFunc(hosts, func(s string) bool { return !fixed(s) }) {
@@ -134,31 +141,72 @@ func (h *Handler) settle(hosts []string) error {
 	return nil
 }
 
+// stand is where a gate stands.
+type stand struct {
+	*Handler
+	server string
+	hosts  []string
+}
+
 // placeAll places the gates of all servers, and refuses two of them on one host
 // that would take each other's sessions. It returns the applications' names.
 func placeAll(app *caddyhttp.App) (apps []string, err error) {
+	var before []stand
 	for _, name := range slices.Sorted(maps.Keys(app.Servers)) {
-		s := app.Servers[name]
-		found := places(s)
-		var before []*Handler
-		for h, hosts := range found {
-			if err := h.place(s); err != nil {
+		for h, hosts := range places(app.Servers[name]) {
+			if err := h.settle(hosts); err != nil {
 				return nil, err
 			}
 			apps = append(apps, h.gate.Site.App)
-			for _, o := range before {
-				if !overlap(hosts, found[o]) || same(h, o) {
-					continue
-				}
-				if h.gate.Site.App == o.gate.Site.App || h.gate.Prefix == o.gate.Prefix {
-					return nil, fmt.Errorf("two gates on one host (%s and %s): one would read the other's sessions; give each its own app and its own path", h.gate.Site.App, o.gate.Site.App)
+			here := stand{h, name, hosts}
+			for _, other := range before {
+				if err := here.beside(other); err != nil {
+					return nil, err
 				}
 			}
-			before = append(before, h)
+			before = append(before, here)
 		}
 	}
 	slices.Sort(apps)
 	return slices.Compact(apps), nil
+}
+
+// beside sees to it that two gates do not take each other's sessions. Cookies know
+// no ports: where two servers share a host their applications' names tell the
+// handles apart (people P5).
+func (s stand) beside(o stand) error {
+	a, b := s.gate, o.gate
+	switch {
+	case same(s.Handler, o.Handler):
+	case s.server == o.server && overlap(s.hosts, o.hosts) && (a.Site.App == b.Site.App || a.Prefix == b.Prefix),
+		s.server != o.server && shares(s.hosts, o.hosts) && a.Site.App == b.Site.App && (s.App == "" || o.App == ""):
+		return fmt.Errorf("two gates on one host (%s and %s): one would read the other's sessions; give each its own app and its own path", a.Site.App, b.Site.App)
+	case s.server != o.server && shares(s.hosts, o.hosts) && a.Site.App != b.Site.App:
+		a.Site.Cookie, b.Site.Cookie = session.NewCookie(cookieName(a.Site.App, a.Prefix)), session.NewCookie(cookieName(b.Site.App, b.Prefix))
+		if a.Site.Cookie == b.Site.Cookie {
+			return fmt.Errorf("two gates on two ports of one host (%s and %s): browsers send the cookies of both to both, and their names are too much alike to tell them apart; give one another app", a.Site.App, b.Site.App)
+		}
+	}
+	return nil
+}
+
+// cookieName is what tells a gate's cookie from others on its host.
+func cookieName(app, prefix string) string {
+	if prefix == defaultPrefix {
+		prefix = ""
+	}
+	return strings.Trim(plain.ReplaceAllString(strings.ToLower(app+prefix), "-"), "-")
+}
+
+var plain = regexp.MustCompile(`[^a-z0-9]+`)
+
+// shares reports whether a browser may know gates of two servers by one name.
+func shares(a, b []string) bool {
+	return slices.ContainsFunc(a, func(x string) bool {
+		return slices.ContainsFunc(b, func(y string) bool {
+			return x == anyHost || y == anyHost || gate.HostCovers(x, y) || gate.HostCovers(y, x)
+		})
+	})
 }
 
 // overlap reports whether two gates share a host. A site for any host and one

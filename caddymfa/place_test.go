@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -56,12 +57,16 @@ func TestAttack_D6_F3_TheHostHeaderNamesNoApplication(t *testing.T) {
 		"two hosts, one path":            {"http://a.example.com:PORT {\n" + gate("") + "}\nhttp://b.example.com:PORT {\n" + gate("") + "}", ""},
 		"the same gate for error routes": {"http://a.example.com:PORT {\n" + gate("") + "handle_errors {\n" + gate("") + "respond x\n}\n}", ""},
 		"another gate for error routes":  {"http://a.example.com:PORT {\n" + gate("") + "handle_errors {\n" + gate("public /x") + "respond x\n}\n}", two},
+		"two ports, apps by default":     {"http://a.example.com:PORT {\n" + gate("") + "}\nhttp://a.example.com:TROP {\n" + gate("public /x") + "}", two},
+		"two ports, alike names":         {"http://:PORT {\n" + gate("app A-b") + "}\nhttp://:TROP {\n" + gate("app \"a B\"") + "}", "two ports of one host"},
+		"two ports, one app":             {"http://a.example.com:PORT {\n" + gate("app A") + "}\nhttp://*.example.com:TROP {\n" + gate("app A\npublic /x") + "}", ""},
+		"two ports, one site":            {"http://a.example.com:PORT, http://a.example.com:TROP {\n" + gate("") + "}", ""},
 		"any host beside a host":         {"http://:PORT {\n" + gate("app A") + "}\nhttp://a.example.com:PORT {\n" + gate("app B") + "}", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Setenv("XDG_DATA_HOME", t.TempDir())
 			global := strings.Replace(globalBlock, "{\n", "{\nauto_https off\n", 1)
-			err := run(t, global+strings.ReplaceAll(tc.sites, "PORT", fmt.Sprint(freePort(t)))+"\n")
+			err := run(t, global+strings.NewReplacer("PORT", fmt.Sprint(freePort(t)), "TROP", fmt.Sprint(freePort(t))).Replace(tc.sites)+"\n")
 			switch {
 			case tc.want == "" && err != nil:
 				t.Error(err)
@@ -91,5 +96,48 @@ func TestTheFirstHostNamesTheApplication(t *testing.T) {
 	b, err := io.ReadAll(res.Body)
 	if err != nil || !strings.Contains(string(b), "payroll.example.com") || strings.Contains(string(b), "alias.example.com") {
 		t.Fatalf("%v %d %s", err, res.StatusCode, b)
+	}
+}
+
+// Cookies know no ports: two programs on two ports of one host do not sign each
+// other's people out.
+func TestPeople_P5_TwoPortsOfOneHost(t *testing.T) {
+	t.Setenv("XDG_DATA_HOME", t.TempDir())
+	app := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		http.SetCookie(w, &http.Cookie{Name: "SID", Value: "x"})
+		_, _ = io.WriteString(w, "a login page")
+	}))
+	defer app.Close()
+	text := strings.Replace(globalBlock, "{\n", "{\nauto_https off\n", 1)
+	ports := map[string]int{"One": freePort(t), "Two": freePort(t), "Three": freePort(t)}
+	for name, port := range ports {
+		host := map[bool]string{true: "a.example.com", false: ""}[name == "Three"]
+		text += fmt.Sprintf("http://%s:%d {\nmfa {\napp %s\nlogin_page /l\nlogin {\npath /l\nuser constant x\nsuccess cookie x\n}\n}\nreverse_proxy %s\n}\n", host, port, name, app.Listener.Addr())
+	}
+	if err := run(t, text); err != nil {
+		t.Fatal(err)
+	}
+	seen := map[string]string{}
+	for name, port := range ports {
+		req, err := http.NewRequest(http.MethodGet, fmt.Sprintf("http://127.0.0.1:%d/l", port), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Host = "a.example.com"
+		req.Header.Set("Accept", "text/html")
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = res.Body.Close()
+		for _, c := range res.Cookies() {
+			if other, ok := seen[c.Name]; ok {
+				t.Errorf("%s and %s have one cookie, %s", name, other, c.Name)
+			}
+			seen[c.Name] = name
+		}
+	}
+	if len(seen) != 3 {
+		t.Errorf("%v", seen)
 	}
 }

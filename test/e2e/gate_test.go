@@ -257,7 +257,6 @@ http://127.0.0.1:%d {
 	if err := os.WriteFile(g.config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	g.run(t, bin)
 	t.Cleanup(func() {
 		g.stop()
 		if t.Failed() {
@@ -267,6 +266,7 @@ http://127.0.0.1:%d {
 			t.Logf("decisions of the gate:\n%s", lastLines(g.decisions(), 40))
 		}
 	})
+	g.run(t, bin)
 	return g
 }
 
