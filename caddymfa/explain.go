@@ -145,10 +145,11 @@ func gatesOf(servers *caddyhttp.App, host string) []*Handler {
 	name, _ := gate.Hostname(host)
 	var exact, any []*Handler
 	for _, s := range servers.Servers {
-		for h, hosts := range places(s) {
-			if h.settle(hosts) != nil {
+		for h, at := range places(s) {
+			if h.settle(at) != nil {
 				continue
 			}
+			hosts := at.hosts
 			switch {
 			case slices.Contains(hosts, name):
 				exact = append(exact, h)

@@ -119,8 +119,8 @@ func receipts(app *caddyhttp.App, mfa any) (found []finding) {
 		}
 		if len(write) == 0 {
 			for _, name := range slices.Sorted(maps.Keys(app.Servers)) {
-				for h, hosts := range places(app.Servers[name]) {
-					for _, host := range hosts {
+				for h, at := range places(app.Servers[name]) {
+					for _, host := range at.hosts {
 						if fixed(host) && h.Mode != modeObserve {
 							write = append(write, "https://"+host+h.gate.Prefix+flow.ReceiptPath)
 						}

@@ -1,6 +1,7 @@
 package caddymfa
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/rewrite"
 	"go.uber.org/zap"
 
 	"github.com/caddymfa/caddymfa/caddymfa/internal/gate"
@@ -26,19 +28,27 @@ const anyHost = ""
 // The Host header of a request is the client's word. An application that were
 // named after it would be another one at every name that reaches the site, with
 // no enrolment yet: whoever has a password could enrol there (attacks D6, F3).
-func places(s *caddyhttp.Server) map[*Handler][]string {
-	found := map[*Handler][]string{}
-	var walk func(routes caddyhttp.RouteList, hosts []string, depth int)
-	walk = func(routes caddyhttp.RouteList, hosts []string, depth int) {
+func places(s *caddyhttp.Server) map[*Handler]spot {
+	found := map[*Handler]spot{}
+	var walk func(routes caddyhttp.RouteList, at spot, depth int)
+	walk = func(routes caddyhttp.RouteList, at spot, depth int) {
 		for _, r := range routes {
-			within := narrow(hosts, r.MatcherSets)
+			within := spot{narrow(at.hosts, r.MatcherSets), at.stripped}
 			for _, h := range r.Handlers {
 				switch h := h.(type) {
 				case *Handler:
-					for _, host := range within {
-						if !slices.Contains(found[h], host) {
-							found[h] = append(found[h], host)
+					all := found[h]
+					for _, host := range within.hosts {
+						if !slices.Contains(all.hosts, host) {
+							all.hosts = append(all.hosts, host)
 						}
+					}
+					all.stripped = cmp.Or(all.stripped, within.stripped)
+					found[h] = all
+				case *rewrite.Rewrite:
+					if len(r.MatcherSets) == 0 {
+						within.stripped = cmp.Or(within.stripped, h.StripPathPrefix)
+						at.stripped = within.stripped
 					}
 				case *caddyhttp.Subroute:
 					walk(h.Routes, within, depth)
@@ -54,11 +64,19 @@ func places(s *caddyhttp.Server) map[*Handler][]string {
 			}
 		}
 	}
-	walk(s.Routes, []string{anyHost}, 0)
+	walk(s.Routes, spot{hosts: []string{anyHost}}, 0)
 	if s.Errors != nil {
-		walk(s.Errors.Routes, []string{anyHost}, 0)
+		walk(s.Errors.Routes, spot{hosts: []string{anyHost}}, 0)
 	}
 	return found
+}
+
+// spot is where a gate stands in its server.
+type spot struct {
+	// hosts lead there.
+	hosts []string
+	// stripped is what a handler before it always takes off the path, "" for nothing.
+	stripped string
 }
 
 // narrow is the hosts that a route's matchers leave of those that lead to it.
@@ -118,7 +136,14 @@ func (a *App) place() error {
 }
 
 // settle tells the gate which hosts it is for.
-func (h *Handler) settle(hosts []string) error {
+func (h *Handler) settle(at spot) error {
+	if at.stripped != "" {
+		// Its pages and redirects would lead browsers to addresses that are not below
+		// the prefix, and the login page to itself (people P4).
+		return fmt.Errorf("mfa stands behind what takes %[1]s off the path (handle_path, or uri strip_prefix): it has to see the addresses that browsers see. "+
+			"Write handle %[1]s/* { route { mfa { ... } uri strip_prefix %[1]s reverse_proxy ... } }, with %[1]s before the paths in the block of mfa, also before its own: path %[1]s/mfa", at.stripped)
+	}
+	hosts := at.hosts
 	if h.gate.Site.App = h.App; h.App == "" {
 		if len(hosts) == 0 || !slices.ContainsFunc(hosts, fixed) || slices.ContainsFunc(hosts, func(s string) bool { return !fixed(s) }) {
 			return errors.New("app is missing: the site answers to hosts that it does not name, and a client could choose the application's name with its Host header; write app <name> in the block of mfa")
@@ -153,12 +178,12 @@ type stand struct {
 func placeAll(app *caddyhttp.App) (apps []string, err error) {
 	var before []stand
 	for _, name := range slices.Sorted(maps.Keys(app.Servers)) {
-		for h, hosts := range places(app.Servers[name]) {
-			if err := h.settle(hosts); err != nil {
+		for h, at := range places(app.Servers[name]) {
+			if err := h.settle(at); err != nil {
 				return nil, err
 			}
 			apps = append(apps, h.gate.Site.App)
-			here := stand{h, name, hosts}
+			here := stand{h, name, at.hosts}
 			for _, other := range before {
 				if err := here.beside(other); err != nil {
 					return nil, err

@@ -61,6 +61,10 @@ func TestAttack_D6_F3_TheHostHeaderNamesNoApplication(t *testing.T) {
 		"two ports, alike names":         {"http://:PORT {\n" + gate("app A-b") + "}\nhttp://:TROP {\n" + gate("app \"a B\"") + "}", "two ports of one host"},
 		"two ports, one app":             {"http://a.example.com:PORT {\n" + gate("app A") + "}\nhttp://*.example.com:TROP {\n" + gate("app A\npublic /x") + "}", ""},
 		"two ports, one site":            {"http://a.example.com:PORT, http://a.example.com:TROP {\n" + gate("") + "}", ""},
+		"in handle_path":                 {"http://a.example.com:PORT {\nhandle_path /tor/* {\n" + gate("") + "}\n}", "handle /tor/* { route {"},
+		"behind uri strip_prefix":        {"http://a.example.com:PORT {\nuri strip_prefix /tor\n" + gate("") + "}", "behind what takes /tor off the path"},
+		"beside uri strip_prefix":        {"http://a.example.com:PORT {\nuri /api/* strip_prefix /api\nhandle_path /x/* {\nrespond x\n}\n" + gate("") + "}", ""},
+		"before uri strip_prefix":        {"http://a.example.com:PORT {\nhandle /tor/* {\nroute {\n" + gate("path /tor/mfa") + "uri strip_prefix /tor\nrespond x\n}\n}\n}", ""},
 		"any host beside a host":         {"http://:PORT {\n" + gate("app A") + "}\nhttp://a.example.com:PORT {\n" + gate("app B") + "}", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -74,6 +78,44 @@ func TestAttack_D6_F3_TheHostHeaderNamesNoApplication(t *testing.T) {
 				t.Errorf("got %v, want %q", err, tc.want)
 			}
 		})
+	}
+}
+
+// What browsers see is what the gate has to see.
+func TestPeople_P4_WhereMfaBelongsInASubPath(t *testing.T) {
+	const block = "mfa {\napp A\npath /tor/mfa\nlogin_page /tor/l\nlogin {\npath /tor/l\nuser constant x\nsuccess cookie x\n}\n}\n"
+	t.Setenv("XDG_DATA_HOME", t.TempDir())
+	app := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, "seen: "+r.URL.Path) }))
+	defer app.Close()
+	port := freePort(t)
+	global := strings.Replace(globalBlock, "{\n", "{\nauto_https off\n", 1)
+	site := fmt.Sprintf("http://127.0.0.1:%d {\nhandle /tor/* {\nroute {\n"+block+"uri strip_prefix /tor\nreverse_proxy %s\n}\n}\n}\n", port, app.Listener.Addr())
+	if err := run(t, global+site); err != nil {
+		t.Fatal(err)
+	}
+	client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	get := func(path string) (*http.Response, string) {
+		req, err := http.NewRequest(http.MethodGet, fmt.Sprintf("http://127.0.0.1:%d%s", port, path), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Accept", "text/html")
+		res, err := client.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = res.Body.Close() }()
+		b, _ := io.ReadAll(res.Body)
+		return res, string(b)
+	}
+	if res, _ := get("/tor/home"); res.StatusCode != http.StatusSeeOther || res.Header.Get("Location") != "/tor/l" {
+		t.Errorf("%d %v", res.StatusCode, res.Header)
+	}
+	if res, body := get("/tor/l"); res.StatusCode != http.StatusOK || body != "seen: /l" {
+		t.Errorf("%d %s", res.StatusCode, body)
+	}
+	if res, _ := get("/tor/mfa"); res.StatusCode != http.StatusOK {
+		t.Errorf("%d", res.StatusCode)
 	}
 }
 

@@ -46,10 +46,11 @@ type visit struct {
 // Serve answers a request below the prefix.
 func (p *Portal) Serve(w http.ResponseWriter, g *flow.Gate, c *flow.Call) {
 	v := &visit{w: w, g: g, c: c, json: !c.Navigation}
-	route := strings.TrimPrefix(strings.TrimPrefix(c.URL.Path, p.Prefix), "/")
-	if i := strings.LastIndex(c.URL.Path, p.Prefix+"/"); i > 0 { // inside a stripped prefix
-		route = c.URL.Path[i+len(p.Prefix)+1:]
+	route, ours := strings.CutPrefix(c.URL.Path, p.Prefix)
+	if !ours { // the site has rewritten the address
+		route = strings.TrimPrefix(c.R.URL.Path, p.Prefix)
 	}
+	route = strings.TrimPrefix(route, "/")
 	method := c.R.Method
 	reads := method == http.MethodGet || method == http.MethodHead
 	if asset, ok := strings.CutPrefix(route, "assets/"); ok && reads {
@@ -175,8 +176,8 @@ func (p *Portal) post(v *visit, name string, act route) {
 		p.fail(v, http.StatusUnauthorized, event.UnknownHandle)
 	case !p.token(v):
 		p.fail(v, http.StatusForbidden, event.BadToken)
-	case act.level == session.Verified && p.over(v):
-	case p.may(v, act.level):
+	case !p.may(v, act.level), act.level == session.Verified && p.over(v): // answered
+	default:
 		act.post(p, v)
 	}
 }

@@ -86,7 +86,7 @@ func TestRoutesAndMethods(t *testing.T) {
 		"verify, no session":   {"POST", "/mfa/verify", 401},
 		"logout, no session":   {"POST", "/mfa/logout", 401},
 		"resend with a query":  {"POST", "/mfa/resend?x=1", 400},
-		"inside a longer path": {"POST", "/app/mfa/verify", 401},
+		"inside a longer path": {"POST", "/app/mfa/verify", 404},
 	} {
 		w := serve(p, session.None, false, tc.method, tc.target, "", "")
 		if w.Code != tc.want {
