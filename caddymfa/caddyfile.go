@@ -97,6 +97,7 @@ func init() {
 		"enroll":           (*parser).enroll,
 		"session":          (*parser).session,
 		"trusted_device":   (*parser).trustedDevice,
+		"home":             func(p *parser, d *caddyfile.Dispenser) error { return set(d, &p.h.Home) },
 		"allow_redirect":   func(p *parser, d *caddyfile.Dispenser) error { return set(d, &p.h.AllowRedirect) },
 		"allow_origin":     func(p *parser, d *caddyfile.Dispenser) error { return set(d, &p.h.AllowOrigin) },
 		"secure":           func(p *parser, d *caddyfile.Dispenser) error { return one(d, &p.h.Secure) },
@@ -148,13 +149,14 @@ func init() {
 //		}
 //		first_factor    <placeholder>
 //		login_page      <path>[?<query with {next}>]
+//		home            <path>...
 //		login_flow      [<method>...] <path>... [query <name>[=<value>]...]
 //		public          [<method>...] <path>... [query <name>[=<value>]...] [json <path> <value>]
 //		public_assets   on|off|<path>...
 //		deny            [<method>...] <path>... [query …] [json …] [header <name>]
 //		credential      header|query <name>...
 //		trap            <condition>...
-//		token           json <path> | header <name>
+//		token           json <path> [<scheme>] | header <name> [<scheme>]
 //		token_query     <name>...
 //		bridge          on|off
 //		challenge_status 403|200

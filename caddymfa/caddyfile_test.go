@@ -171,6 +171,7 @@ func TestErrors(t *testing.T) {
 		"first factor and a login":      {site(ok + "first_factor {http.auth.user.id}"), "never seen"},
 		"first factor is a constant":    {site("first_factor alice"), "placeholder"},
 		"token in a third place":        {site(ok + "token cookie x"), "json and a dotted path"},
+		"a home elsewhere":              {site(ok + "home https://evil.test/"), "home https://evil.test/: write the path of a page"},
 		"two words before a token":      {site(ok + "token json a Token\ntoken json b JWT"), "one word before its tokens"},
 		"no word before a token":        {site(ok + "token json a \"To ken\""), "no word for the field Authorization"},
 		"token_query alone":             {site(ok + "token_query access_token"), "token_query without token"},

@@ -15,6 +15,7 @@ import (
 
 	"github.com/caddymfa/caddymfa/caddymfa/internal/flow"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/gate"
+	"github.com/caddymfa/caddymfa/caddymfa/internal/intake"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/jar"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/login"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/match"
@@ -231,6 +232,14 @@ func (h *Handler) compileSite(g *gate.Gate, app *App) error {
 	}
 	s.Credentials = h.CredentialHeaders
 	s.AllowRedirect = h.AllowRedirect
+	if s.Home = append([]string{"/"}, h.Home...); g.LoginPage != nil {
+		s.Home = append(s.Home, g.LoginPage.Path[:strings.LastIndexByte(g.LoginPage.Path, '/')+1])
+	}
+	for _, p := range h.Home {
+		if !intake.Local(p) || strings.ContainsAny(p, "?#{}*") {
+			return fmt.Errorf("home %s: write the path of a page, such as /start", p)
+		}
+	}
 	s.MaxReply = h.MaxReply
 	if s.MaxReply == 0 {
 		s.MaxReply = defaultMaxReply

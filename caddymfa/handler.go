@@ -42,6 +42,10 @@ type Handler struct {
 	// LoginPage is where an anonymous navigation goes: a path, and a query in
 	// which {next} stands for the page that was asked for. Default: /.
 	LoginPage string `json:"login_page,omitempty"`
+	// Home are paths that the application leads to after a login when nobody asked for
+	// another page: then the page that was refused before is taken, where the login
+	// page has no {next}. Besides / and the directory of the login page.
+	Home []string `json:"home,omitempty"`
 	// LoginFlow is reachable before a login, with the cookies of before it.
 	LoginFlow []match.Request `json:"login_flow,omitempty"`
 	// Public is reachable before a login, without any cookie or credential.

@@ -106,7 +106,9 @@ type Gate struct {
 	Host string
 	// Origin is the same name where the configuration knows it, else "": the one
 	// that texts are bound to. A text never names what a client made up.
-	Origin  string
+	Origin string
+	// Home are paths that the application leads to when nobody asked for another page.
+	Home    []string
 	Policy  Policy
 	Enroll  Enroll
 	Cookies *jar.Policy

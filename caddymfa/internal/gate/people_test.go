@@ -1,12 +1,14 @@
 package gate_test
 
 import (
+	"encoding/base64"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/caddymfa/caddymfa/caddymfa/internal/event"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/gate"
@@ -146,4 +148,64 @@ func TestPeople_P6_AnotherWordBeforeTheToken(t *testing.T) {
 			}
 		}, overTokens)
 	})
+}
+
+// A page that was refused is shown after the login, although the application never
+// heard of it.
+func TestPeople_P10_TheWantedPage(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		enter := func(c *client, form url.Values) string {
+			c.get("/login")
+			c.post("/login", form)
+			c.post("/mfa/verify", url.Values{"otp": {w.phones.last(t, "alice")}, "secondfactorauthenticationtoken": {c.token()}})
+			if c.status != http.StatusSeeOther {
+				t.Fatalf("%d %s", c.status, c.body)
+			}
+			return c.head.Get("Location")
+		}
+		form := url.Values{"user": {"alice"}, "password": {"pw-a"}}
+		long := "/reports?q=" + strings.Repeat("x", 2500)
+		for _, tc := range []struct{ wanted, to string }{
+			{"/reports?year=2026&a=b%20c", "/reports?year=2026&a=b%20c"}, {long, long}, {"/r?" + strings.Repeat("x", 4000), "/home"}, {"", "/home"},
+		} {
+			w.store.ahead.Add(int64(time.Minute))
+			c := w.browser()
+			if tc.wanted != "" {
+				c.get(tc.wanted).is(http.StatusSeeOther)
+			}
+			if to := enter(c, form); to != tc.to {
+				t.Errorf("wanted %.60q: led to %.60q", tc.wanted, to)
+			}
+			for name := range c.cookies {
+				if strings.HasSuffix(name, "-to") {
+					t.Error("it is remembered longer than it is needed")
+				}
+			}
+			c.in("alice")
+		}
+		// Where the application leads somewhere for a reason, it knows better; and no
+		// cookie leads to another site.
+		c := w.browser().get("/reports")
+		if to := enter(c, url.Values{"user": {"alice"}, "password": {"pw-a"}, "to": {"/change-password"}}); to != "/change-password" {
+			t.Errorf("led to %q", to)
+		}
+		for _, evil := range []string{"//evil.test/", `/\evil.test/`, "https://evil.test/", "javascript:alert(1)", "/x\r\nSet-Cookie: a=b"} {
+			w.store.ahead.Add(int64(time.Minute))
+			c := w.browser().get("/reports")
+			for name := range c.cookies {
+				if strings.HasSuffix(name, "-to") {
+					c.cookies[name] = base64.RawURLEncoding.EncodeToString([]byte(evil))
+				}
+			}
+			if to := enter(c, form); to != "/home" {
+				t.Errorf("%q: led to %q", evil, to)
+			}
+		}
+		// Neither is a call of a script a page that anybody wanted.
+		c = w.browser()
+		c.get("/api/items", "Accept", "application/json", "Sec-Fetch-Mode", "cors")
+		if len(c.cookies) != 0 {
+			t.Error(c.cookies)
+		}
+	}, func(g *gate.Gate, _ *login.Config) { g.Site.Home, g.LoginPage.Next = []string{"/home"}, "" })
 }

@@ -74,6 +74,9 @@ func (g *Gate) outcome(v *visit, out flow.Outcome, err error) (event.Reason, err
 		v.call.Session, v.call.State, v.proven = s, session.Live, !g.FirstFactor
 		return g.verified(v)
 	case out.Reason == event.OK:
+		if !out.Failed {
+			v.site.LeadReply(v.call, h, out.Reply)
+		}
 		out.Reply.Write(v.w)
 		return event.OK, nil
 	case out.Reason == event.Pending && v.call.Navigation:
@@ -149,7 +152,11 @@ func (g *Gate) closed(v *visit) event.Reason {
 	}
 	g.expireOld(v, v.call.Session)
 	g.emit(v, reason)
-	g.seeOther(v, g.signIn(v))
+	to := g.signIn(v)
+	if next := v.in.URL.RequestURI(); g.LoginPage != nil && (g.LoginPage.Next == "" || len(next) > maxNext) && intake.Local(next) {
+		v.site.Cookie.SetWanted(v.w.Header(), next, v.call.Secure) // nobody else remembers it
+	}
+	g.seeOther(v, to)
 	return reason
 }
 

@@ -278,6 +278,9 @@ func (p *Portal) wantsAnswer(v *visit) bool {
 // hand gives the browser what a right code gives it.
 func (p *Portal) hand(v *visit, rel *flow.Release) {
 	h := v.w.Header()
+	if rel.Session.Deliver == "" {
+		rel.Location = v.g.Lead(v.c, h, rel.Location)
+	}
 	p.Flow.Sessions.SetHandle(h, &v.g.Gate, rel.Session, v.c.Secure)
 	if rel.Device != "" {
 		v.g.Cookie.SetDevice(h, rel.Device, v.c.Secure, v.g.TrustedDevice)

@@ -120,3 +120,34 @@ func (c Cookie) SetDevice(w http.Header, value string, secure bool, maxAge time.
 	}
 	Cookie{c.name + deviceSuffix, c.secure + deviceSuffix}.set(w, value, secure, seconds)
 }
+
+// wantedSuffix is added to the handle's name for the cookie that remembers the page
+// that a visitor was refused.
+const wantedSuffix = "-to"
+
+// maxWanted bounds its address in bytes: browsers keep 4,096 of a cookie, and
+// base64 makes four of three.
+const maxWanted = 2900
+
+// Wanted is the address in that cookie, "" where there is none. It is the browser's
+// word.
+func (c Cookie) Wanted(r *http.Request, secure bool) string {
+	value, _ := Cookie{c.name + wantedSuffix, c.secure + wantedSuffix}.read(r, secure)
+	to, err := base64.RawURLEncoding.DecodeString(value)
+	if err != nil {
+		return ""
+	}
+	return string(to)
+}
+
+// SetWanted gives the browser that cookie for as long as a visitor's session lives;
+// "" takes it away. Too long an address is not remembered.
+func (c Cookie) SetWanted(w http.Header, target string, secure bool) {
+	seconds := int(AnonymousTTL / time.Second)
+	if target == "" {
+		seconds = -1
+	} else if len(target) > maxWanted {
+		return
+	}
+	Cookie{c.name + wantedSuffix, c.secure + wantedSuffix}.set(w, base64.RawURLEncoding.EncodeToString([]byte(target)), secure, seconds)
+}
