@@ -11,7 +11,8 @@ build:
 	go build -o bin/caddymfa ./cmd/caddymfa
 
 demo:
-	go run ./test/demo
+	@echo "Compiling; the first time this takes some minutes."
+	@go run ./test/demo
 
 test: deps lint vuln unit e2e fuzz differential xcaddy
 

@@ -148,8 +148,8 @@ func (a *App) page(w http.ResponseWriter, r *http.Request) {
 		Marker, html.EscapeString(user), html.EscapeString(r.URL.Path)))
 }
 
-// Caddyfile puts the gate in front. It reads DEMO_DATA, DEMO_HOST, DEMO_PORT
-// and DEMO_UPSTREAM from the environment.
+// Caddyfile puts the gate in front. It reads DEMO_DATA, DEMO_PORT,
+// DEMO_UPSTREAM, DEMO_SMS and DEMO_COUNTRIES from the environment.
 //
 //go:embed Caddyfile
 var Caddyfile string
