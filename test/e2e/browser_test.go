@@ -97,7 +97,7 @@ func runChromium(t *testing.T, script string, args ...string) {
 	if pictures == "" {
 		pictures = t.TempDir()
 	}
-	cmd := exec.Command("node", append([]string{script}, append(args, filepath.Join(pictures, t.Name()))...)...)
+	cmd := exec.Command(servers.Node(dir), append([]string{script}, append(args, filepath.Join(pictures, t.Name()))...)...)
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "CHROMIUM="+chromium)
 	out, err := cmd.CombinedOutput()
