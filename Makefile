@@ -1,7 +1,8 @@
 # make demo   the old-fashioned demo application behind the gate
 # make test   everything: installs what the tests need, lints, tests
 # make test-apps   the presets and identity rules against all their applications, also the large ones
-.PHONY: build demo test test-apps deps unit e2e fuzz differential vuln lint xcaddy bench clean
+# make fresh  make demo and make test on a bare Debian in a folder; needs root and debootstrap, an hour
+.PHONY: build demo test test-apps fresh deps unit e2e fuzz differential vuln lint xcaddy bench clean
 
 CADDY    := v2.11.9
 GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
@@ -30,6 +31,10 @@ e2e: build
 test-apps: build
 	bash test/deps.sh all
 	CADDYMFA_APPS=all CADDYMFA_BINARY=$(CURDIR)/bin/caddymfa go test -timeout 40m -run 'TestPresets|TestAttack_K(29|30)_' ./test/e2e
+
+# The README's two commands where nothing else is.
+fresh:
+	bash test/fresh.sh
 
 # Each decoder, briefly.
 fuzz:
