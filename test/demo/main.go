@@ -5,6 +5,7 @@ package main
 
 import (
 	_ "embed"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,12 +14,15 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
+	"github.com/caddyserver/caddy/v2"
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	_ "github.com/caddyserver/caddy/v2/modules/standard"
 	"github.com/nyaruka/phonenumbers"
@@ -65,8 +69,28 @@ The application without the gate: http://%s/
 End with Ctrl-C.
 
 `, port, app)
-	os.Args = []string{"caddymfa", "run", "--config", config, "--adapter", "caddyfile"}
-	caddycmd.Main()
+	err = run(config)
+	if gone := os.RemoveAll(dir); err == nil {
+		err = gone
+	}
+	if err != nil {
+		log.Fatal(err)
+	}
+}
+
+// run runs Caddy until somebody ends it.
+func run(config string) error {
+	ended, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	text, _, _, err := caddycmd.LoadConfig(config, "caddyfile")
+	if err != nil {
+		return err
+	}
+	if err := caddy.Load(text, false); err != nil {
+		return err
+	}
+	<-ended.Done()
+	return caddy.Stop()
 }
 
 // serve serves h at a free port of the loopback address, which it returns.
