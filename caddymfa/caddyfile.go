@@ -131,6 +131,8 @@ func init() {
 
 // UnmarshalCaddyfile sets up the handler from tokens. Syntax:
 //
+//	mfa off
+//
 //	mfa [<matcher>] {
 //		app             <name> [shared]
 //		preset          <name> [<base path>]
@@ -189,6 +191,10 @@ func (h *Handler) parse(d *caddyfile.Dispenser, at map[string]string) error {
 	first := caddyfile.NewDispenser(tokens)
 	first.Next()
 	if first.NextArg() {
+		if first.Val() == modeOff && !first.NextArg() && !first.NextBlock(first.Nesting()) {
+			h.Mode = modeOff
+			return nil
+		}
 		return first.Errf("unexpected argument %q: settings stand in the block", first.Val())
 	}
 	for nest := first.Nesting(); first.NextBlock(nest); {

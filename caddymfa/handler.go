@@ -2,6 +2,7 @@ package caddymfa
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -74,8 +75,9 @@ type Handler struct {
 	// Default: 403.
 	ChallengeStatus int `json:"challenge_status,omitempty"`
 	// Mode is enforce or observe. To observe is to touch nothing: requests and
-	// answers pass as they are, and the log says what the gate would have done.
-	// Default: enforce.
+	// answers pass as they are, and the log says what the gate would have done. Off is
+	// no gate at all: it tells lint that what follows is meant to be open, and nothing
+	// else may be set beside it. Default: enforce.
 	Mode string `json:"mode,omitempty"`
 	// Traps are lines of conditions that show a login by an unknown door.
 	Traps [][]match.Condition `json:"traps,omitempty"`
@@ -135,6 +137,7 @@ func (Handler) CaddyModule() caddy.ModuleInfo {
 const (
 	modeEnforce     = "enforce"
 	modeObserve     = "observe"
+	modeOff         = "off"
 	defaultPrefix   = "/mfa"
 	defaultMaxReply = 256 << 10
 	maxMaxReply     = 512 << 10 // sealed and in JSON it must fit into a record
@@ -144,6 +147,12 @@ const (
 // around the code, or lock everybody out.
 func (h *Handler) Provision(ctx caddy.Context) error {
 	h.log = ctx.Logger()
+	if h.Mode == modeOff {
+		if text, err := json.Marshal(h); err != nil || string(text) != `{"mode":"off"}` {
+			return errors.New("mfa off: there is no gate, so nothing else can be set; take the off away, or the rest")
+		}
+		return nil
+	}
 	mod, err := ctx.AppIfConfigured("mfa")
 	if err != nil && !errors.Is(err, caddy.ErrNotConfigured) {
 		return fmt.Errorf("global option mfa: %w", err)
@@ -204,7 +213,10 @@ func prepare(parent, own *http.Request, w http.ResponseWriter) *http.Request {
 
 // ServeHTTP runs the gate.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
-	if h.Mode == modeObserve {
+	switch h.Mode {
+	case modeOff:
+		return next.ServeHTTP(w, r)
+	case modeObserve:
 		return h.observe(w, r, next)
 	}
 	ctx := r.Context()

@@ -17,6 +17,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/fileserver"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/headers"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"github.com/spf13/cobra"
 
@@ -154,7 +155,9 @@ type configuration struct {
 
 // coverage is what stands before a handler.
 type coverage struct {
-	gate *Handler // enforcing, and for every client
+	gate *Handler // enforcing, and for every client; or one that says that what follows is meant to be open
+	// copied are the request headers that an answer of forward_auth has set.
+	copied []string
 	// part is why a gate stands there for some clients only, or only looks.
 	part string
 }
@@ -191,8 +194,14 @@ func (l *linter) walk(routes caddyhttp.RouteList, where string, c coverage) cove
 func (l *linter) handler(h caddyhttp.MiddlewareHandler, at string, c coverage, sets caddyhttp.MatcherSets) coverage {
 	switch h := h.(type) {
 	case *Handler:
+		if h.Mode == modeOff {
+			return coverage{gate: h}
+		}
 		if !slices.Contains(l.gates, h) {
 			l.gates = append(l.gates, h)
+		}
+		if name, ok := headerOf(h.FirstFactor); ok && !slices.Contains(c.copied, name) {
+			l.say("mfa "+cmp.Or(h.App, h.gate.Site.App)+", ", "first_factor %s believes a request header: without forward_auth (copy_headers %s) before it a client names itself", h.FirstFactor, name)
 		}
 		if l.cached {
 			l.say(at, "a cache stands outside of mfa: it may show a page of one user to another who has not signed in; put it inside, by route { mfa … cache … }")
@@ -217,6 +226,10 @@ func (l *linter) handler(h caddyhttp.MiddlewareHandler, at string, c coverage, s
 			return l.walk(caddyhttp.RouteList{*named}, at, c)
 		}
 	case *reverseproxy.Handler:
+		if asks(h) {
+			c.copied = append(slices.Clone(c.copied), copied(h)...)
+			return c
+		}
 		l.uncovered(at, "reverse_proxy to "+upstreams(h), c)
 		if c.gate != nil {
 			l.upstreams(at, h)
@@ -311,6 +324,49 @@ func upstreams(h *reverseproxy.Handler) string {
 	return strings.Join(dials, " ")
 }
 
+// headerOf is the request header that a placeholder stands for.
+func headerOf(placeholder string) (name string, ok bool) {
+	name, ok = strings.CutPrefix(placeholder, "{http.request.header.")
+	return http.CanonicalHeaderKey(strings.TrimSuffix(name, "}")), ok
+}
+
+// asks reports whether a proxy is forward_auth: it asks somebody whether a request
+// may pass, and shows nothing of an application.
+func asks(h *reverseproxy.Handler) bool {
+	return h.Rewrite != nil && h.Rewrite.Method == http.MethodGet && h.Rewrite.URI != "" &&
+		slices.ContainsFunc(h.HandleResponse, func(r caddyhttp.ResponseHandler) bool {
+			return r.Match != nil && slices.Equal(r.Match.StatusCode, []int{2}) && len(r.Match.Headers) == 0 && r.StatusCode == ""
+		})
+}
+
+// copied are the request headers that forward_auth sets from its answer, and takes
+// from the client.
+func copied(h *reverseproxy.Handler) (names []string) {
+	deleted, set := map[string]bool{}, map[string]bool{}
+	for _, r := range h.HandleResponse {
+		for _, route := range r.Routes {
+			for _, op := range route.Handlers {
+				op, ok := op.(*headers.Handler)
+				if !ok || op.Request == nil {
+					continue
+				}
+				for _, name := range op.Request.Delete {
+					deleted[http.CanonicalHeaderKey(name)] = true
+				}
+				for name := range op.Request.Set {
+					set[http.CanonicalHeaderKey(name)] = true
+				}
+			}
+		}
+	}
+	for name := range set {
+		if deleted[name] {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
 // upstreams warns of an application on a public address: whoever reaches it
 // there does not pass the gate.
 func (l *linter) upstreams(at string, h *reverseproxy.Handler) {
@@ -354,9 +410,6 @@ func (l *linter) gate(h *Handler) {
 				l.say(where+l.lines.of(h, "public "+q.String()), "public %s covers the login %s at %s: pages that show the login are then asked for without their cookies; name what is public more narrowly", q, rule.Name, p)
 			}
 		}
-	}
-	if h.FirstFactor == "{http.request.header.Remote-User}" || strings.HasPrefix(h.FirstFactor, "{http.request.header.") {
-		l.say(where, "first_factor %s believes a request header: without forward_auth (copy_headers) before it a client names itself", h.FirstFactor)
 	}
 	if string(h.gate.Site.Enroll) == "self" && !slices.ContainsFunc(h.Logins, func(c login.Config) bool { return c.Identity != nil }) && h.FirstFactor == "" {
 		l.say(where, "users give their own number, and no login asks the application who they are (identity): a name that the answer gives in another spelling would enrol again; add identity, or use a directory")

@@ -42,7 +42,10 @@ func loaded(t *testing.T, text string, args ...string) (string, error) {
 const siteOf = "app.example.com {\n%\n}\n"
 
 func TestAttack_I5_LintFindsWaysRound(t *testing.T) {
-	const gate = "mfa {\npreset wordpress\n}\n"
+	const (
+		gate  = "mfa {\npreset wordpress\n}\n"
+		asked = "forward_auth 127.0.0.1:9091 {\nuri /api/authz/forward-auth\ncopy_headers Remote-User Remote-Groups\n}\n"
+	)
 	site := func(inside string) string { return globalBlock + strings.Replace(siteOf, "%", inside, 1) }
 	reports := func(to string) string {
 		return strings.Replace(site(gate+"reverse_proxy 127.0.0.1:1"), "sms console", "sms twilio {\naccount_sid AC0123456789abcdef0123456789abcdef\nauth_token {env.TWILIO}\nfrom +447700900000\nstatus_callback "+to+"\n}", 1)
@@ -67,6 +70,11 @@ func TestAttack_I5_LintFindsWaysRound(t *testing.T) {
 		"proxies from the left":       {strings.Replace(site(gate+"reverse_proxy 127.0.0.1:1"), "{\n", "{\nservers {\ntrusted_proxies static 10.0.0.1\n}\n", 1), "trusted_proxies_strict"},
 		"a secret in the file":        {strings.Replace(site(gate+"reverse_proxy 127.0.0.1:1"), "sms console", "sms console\nsecret abcdefghijklmnopqrstuvwxyz0123456789", 1), "stands in the configuration itself"},
 		"a header is believed":        {site("mfa {\nfirst_factor {http.request.header.Remote-User}\n}\nreverse_proxy 127.0.0.1:1"), "a client names itself"},
+		"P16 forward_auth before":     {site(asked + "mfa {\nfirst_factor {http.request.header.Remote-User}\nenroll invite\n}\nreverse_proxy 127.0.0.1:1"), ""},
+		"P16 another header is asked": {site(asked + "mfa {\nfirst_factor {http.request.header.X-User}\nenroll invite\n}\nreverse_proxy 127.0.0.1:1"), "copy_headers X-User"},
+		"P16 forward_auth alone":      {globalBlock + "app.example.com {\n" + asked + "reverse_proxy 127.0.0.1:1\n}\n", "reverse_proxy to 127.0.0.1:1 stands before or beside mfa"},
+		"P18 meant to be open":        {globalBlock + "www.example.com {\nmfa off\nfile_server\nhandle_errors {\nmfa off\nfile_server\n}\n}\n" + strings.Replace(siteOf, "%", gate+"reverse_proxy 127.0.0.1:1", 1), ""},
+		"P18 not all of it":           {globalBlock + "www.example.com {\nmfa off\nfile_server\n}\nold.example.com {\nfile_server\n}\n", "old.example.com: file_server stands before or beside mfa"},
 		"self without identity":       {site("mfa {\nlogin {\npath /l\nuser answer_cookie u\nsuccess cookie s\n}\nenroll self\n}\nreverse_proxy 127.0.0.1:1"), "no login asks the application"},
 		"no second factor for anyone": {site("mfa {\npreset wordpress\npolicy off\n}\nreverse_proxy 127.0.0.1:1"), "asks nobody"},
 		"reports to a gate":           {reports("https://app.example.com/mfa/receipts"), ""},

@@ -37,6 +37,9 @@ func places(s *caddyhttp.Server) map[*Handler]spot {
 			for _, h := range r.Handlers {
 				switch h := h.(type) {
 				case *Handler:
+					if h.Mode == modeOff {
+						continue
+					}
 					all := found[h]
 					for _, host := range within.hosts {
 						if !slices.Contains(all.hosts, host) {
