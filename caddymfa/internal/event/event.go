@@ -129,6 +129,7 @@ const (
 	AlreadyUsed   Reason = "already_used"
 	LockedOut     Reason = "locked"
 	Disabled      Reason = "disabled"
+	Repeated      Reason = "repeated"  // the same form, sent once more: it has the outcome of the first
 	BadToken      Reason = "bad_token" // the form is of another session
 
 	// What a user may do for himself.

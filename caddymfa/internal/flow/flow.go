@@ -53,6 +53,7 @@ type Flow struct {
 	Events event.Sink
 
 	attempts, tokens, refs, basics *keyring.Key
+	outcomes                       *keyring.Key
 	confirming                     chan struct{} // as many as providers are being told something
 	overdue                        *overdue
 	strangers                      views
@@ -68,6 +69,7 @@ type Directory interface {
 // Open derives the flow's own keys. Close ends what it does besides.
 func (f *Flow) Open(ring *keyring.Ring) {
 	f.attempts, f.tokens, f.refs, f.basics = ring.Key("request"), ring.Key("token"), ring.Key("ref"), ring.Key("basic")
+	f.outcomes = ring.Key("outcome")
 	f.confirming = make(chan struct{}, maxConfirming)
 	f.overdue = newOverdue(f.sendAgain)
 	f.Limits.Alarm = func(ctx context.Context, a limit.Alarm) {
@@ -150,6 +152,8 @@ type Call struct {
 	Template string
 	// Aim is what a recovery code in a verified session is to prove the second factor for.
 	Aim Aim
+	// Twice: the code comes by a form, which a browser may send twice.
+	Twice bool
 	// Trust: the person wants this browser to need no code for a while.
 	Trust bool
 }

@@ -53,6 +53,9 @@ const marker = "SECRET-PAGE"
 type faulty struct {
 	store.Store
 	down atomic.Bool
+	// late: the replicas are away. What is written is written, and the answer is an
+	// error all the same.
+	late atomic.Bool
 	// after counts down to the call that fails, and all that follow.
 	after atomic.Int64
 	// ahead moves the store's clock, in nanoseconds.
@@ -140,21 +143,31 @@ func (f *faulty) Put(ctx context.Context, k string, b []byte, v uint64, o store.
 	}
 	f.note(k, string(b))
 	f.keep(k, o)
-	return f.Store.Put(ctx, k, b, v, o)
+	n, err := f.Store.Put(ctx, k, b, v, o)
+	return n, f.unsure(err)
+}
+
+// unsure is the error of a write that nobody has acknowledged.
+func (f *faulty) unsure(err error) error {
+	if f.late.Load() {
+		return errors.Join(errDown, err)
+	}
+	return err
 }
 
 func (f *faulty) Take(ctx context.Context, k string) (store.Record, error) {
 	if err := f.err(); err != nil {
 		return store.Record{}, err
 	}
-	return f.Store.Take(ctx, k)
+	rec, err := f.Store.Take(ctx, k)
+	return rec, f.unsure(err)
 }
 
 func (f *faulty) Delete(ctx context.Context, k string) error {
 	if err := f.err(); err != nil {
 		return err
 	}
-	return f.Store.Delete(ctx, k)
+	return f.unsure(f.Store.Delete(ctx, k))
 }
 
 func (f *faulty) Add(ctx context.Context, k string, n int64, w time.Duration) (store.Count, error) {
@@ -162,7 +175,8 @@ func (f *faulty) Add(ctx context.Context, k string, n int64, w time.Duration) (s
 		return store.Count{}, err
 	}
 	f.note(k)
-	return f.Store.Add(ctx, k, n, w)
+	c, err := f.Store.Add(ctx, k, n, w)
+	return c, f.unsure(err)
 }
 
 // Batch fails each of its calls for itself.
@@ -184,6 +198,11 @@ func (f *faulty) Batch(ctx context.Context, ops ...*store.Op) {
 		run = append(run, o)
 	}
 	f.Store.Batch(ctx, run...)
+	for _, o := range run {
+		if o.Call != store.Get {
+			o.Err = f.unsure(o.Err)
+		}
+	}
 }
 
 func (f *faulty) keep(k string, o store.Options) {

@@ -163,7 +163,7 @@ func (t *Table) find(ctx context.Context, g *Gate, h handle) (*Session, State, e
 		return nil, Unknown, nil
 	}
 	if s.Level == Verified && time.Since(s.SeenAt) >= seenEvery {
-		seen, err := t.Update(ctx, g, s, func(r Record) (Record, error) { r.SeenAt = time.Now(); return r, nil })
+		seen, err := t.Update(ctx, g, s, func(r Record) (Record, error) { r.SeenAt, r.Led = time.Now(), ""; return r, nil })
 		if errors.Is(err, ErrGone) || errors.Is(err, ErrTaken) {
 			return nil, Unknown, nil
 		} else if err != nil {
@@ -388,8 +388,11 @@ func (t *Table) Whole(ctx context.Context, g *Gate, s *Session) (*Session, error
 }
 
 // taken is the record of a session that an attempt has taken out.
-func taken(attempt []byte, light, loose bool) Record {
-	rec := Record{Level: busy, Attempt: attempt, Light: light, Loose: loose}
+func taken(attempt []byte, from Record, loose bool) Record {
+	rec := Record{Level: busy, Attempt: attempt, Light: from.Level == Anonymous, Loose: loose}
+	if from.Level == Pending {
+		rec.User = from.User // for who gives a code to a session that is pending no more
+	}
 	if loose {
 		rec.SeenAt = time.Now()
 	}
@@ -403,7 +406,7 @@ func (t *Table) Take(ctx context.Context, g *Gate, s *Session, attempt []byte) (
 		return t.takeCarried(ctx, g, s, attempt)
 	}
 	out, err := t.Update(ctx, g, s, func(r Record) (Record, error) {
-		return taken(attempt, s.Level == Anonymous, r.Loose), nil
+		return taken(attempt, r, r.Loose), nil
 	})
 	if err == nil {
 		t.live.end(s.ID)
@@ -434,11 +437,10 @@ func (t *Table) attemptID(g *Gate, attempt []byte) (id ID) {
 	return id
 }
 
-// Finish leaves the outcome of an attempt for the same request sent twice. The
-// session stays out.
-func (t *Table) Finish(ctx context.Context, g *Gate, taken *Session, outcome []byte) error {
-	rec := Record{Level: done, Attempt: taken.Attempt, Outcome: outcome, Light: taken.Light, Loose: taken.Loose, SeenAt: taken.SeenAt}
-	ttl := AttemptTTL
+// Finish leaves the outcome of an attempt for the same request sent twice, for ttl.
+// The session stays out.
+func (t *Table) Finish(ctx context.Context, g *Gate, taken *Session, outcome []byte, ttl time.Duration) error {
+	rec := Record{Level: done, Attempt: taken.Attempt, User: taken.User, Outcome: outcome, Light: taken.Light, Loose: taken.Loose, SeenAt: taken.SeenAt}
 	switch {
 	case taken.ID == t.attemptID(g, taken.Attempt):
 		ttl = againTTL
