@@ -72,6 +72,13 @@ func (f *Flow) Open(ring *keyring.Ring) {
 	f.outcomes = ring.Key("outcome")
 	f.confirming = make(chan struct{}, maxConfirming)
 	f.overdue = newOverdue(f.sendAgain)
+	f.Sessions.OnUnwritten(func(ctx context.Context, g *session.Gate, err error) {
+		app, _, _ := strings.Cut(g.ID, "\x00")
+		f.Events(ctx, event.Event{
+			Name: event.StoreFailed, Reason: event.Unwritten, App: app, Err: err,
+			Detail: "the last use of sessions cannot be written: who is signed in stays so until the end that was written last, and nobody signs in",
+		})
+	})
 	f.Limits.Alarm = func(ctx context.Context, a limit.Alarm) {
 		f.Events(ctx, event.Event{Name: event.LimitAlarm, Reason: a.Reason, Detail: strings.TrimSpace(fmt.Sprintf("%d %% %s", a.Percent, a.Of))})
 	}

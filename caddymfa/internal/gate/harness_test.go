@@ -53,6 +53,8 @@ const marker = "SECRET-PAGE"
 type faulty struct {
 	store.Store
 	down atomic.Bool
+	// full: it can be read, and nothing is written.
+	full atomic.Bool
 	// late: the replicas are away. What is written is written, and the answer is an
 	// error all the same.
 	late atomic.Bool
@@ -115,6 +117,14 @@ func (f *faulty) err() error {
 	return f.fails()
 }
 
+// writes says why nothing is written.
+func (f *faulty) writes() error {
+	if err := f.err(); err != nil || !f.full.Load() {
+		return err
+	}
+	return errDown
+}
+
 func (f *faulty) fails() error {
 	if f.down.Load() || f.after.Load() > 0 && f.after.Add(-1) == 0 {
 		f.down.Store(true)
@@ -138,7 +148,7 @@ func (f *faulty) got(k string) {
 }
 
 func (f *faulty) Put(ctx context.Context, k string, b []byte, v uint64, o store.Options) (uint64, error) {
-	if err := f.err(); err != nil {
+	if err := f.writes(); err != nil {
 		return 0, err
 	}
 	f.note(k, string(b))
@@ -156,7 +166,7 @@ func (f *faulty) unsure(err error) error {
 }
 
 func (f *faulty) Take(ctx context.Context, k string) (store.Record, error) {
-	if err := f.err(); err != nil {
+	if err := f.writes(); err != nil {
 		return store.Record{}, err
 	}
 	rec, err := f.Store.Take(ctx, k)
@@ -164,14 +174,14 @@ func (f *faulty) Take(ctx context.Context, k string) (store.Record, error) {
 }
 
 func (f *faulty) Delete(ctx context.Context, k string) error {
-	if err := f.err(); err != nil {
+	if err := f.writes(); err != nil {
 		return err
 	}
 	return f.unsure(f.Store.Delete(ctx, k))
 }
 
 func (f *faulty) Add(ctx context.Context, k string, n int64, w time.Duration) (store.Count, error) {
-	if err := f.err(); err != nil {
+	if err := f.writes(); err != nil {
 		return store.Count{}, err
 	}
 	f.note(k)
@@ -184,7 +194,10 @@ func (f *faulty) Batch(ctx context.Context, ops ...*store.Op) {
 	f.trips.Add(1)
 	var run []*store.Op
 	for _, o := range ops {
-		if o.Err = f.fails(); o.Err != nil {
+		if o.Err = f.fails(); o.Err == nil && o.Call != store.Get && f.full.Load() {
+			o.Err = errDown
+		}
+		if o.Err != nil {
 			continue
 		}
 		if o.Call == store.Get {
