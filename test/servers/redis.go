@@ -159,6 +159,14 @@ func (s *Server) Flush() {
 	}
 }
 
+// Full takes the server's memory away: it can be read, and refuses to write.
+func (s *Server) Full() {
+	s.tb.Helper()
+	if err := s.as("admin", "CONFIG SET maxmemory 1", "+OK"); err != nil {
+		s.tb.Fatalf("redis: CONFIG SET: %v", err)
+	}
+}
+
 // Empty starts the server again without what it had: a container without its volume.
 func (s *Server) Empty() {
 	s.tb.Helper()

@@ -26,6 +26,9 @@ type Book struct {
 	rules Rules
 	// indexed are the applications whose users' names have an index.
 	indexed sync.Map
+	// lines are where the tries of a user wait for each other on this node; the first
+	// letter of a user's key says which.
+	lines [256]chan struct{}
 }
 
 // Rules bound wrong codes per user. Zero values are replaced by the defaults.
@@ -59,7 +62,11 @@ func New(s store.Store, ring *keyring.Ring, r Rules) *Book {
 	if r.Daily == 0 {
 		r.Daily = d.Daily
 	}
-	return &Book{store: s, keys: ring.Key("account"), rules: r}
+	b := &Book{store: s, keys: ring.Key("account"), rules: r}
+	for i := range b.lines {
+		b.lines[i] = make(chan struct{}, 1)
+	}
+	return b
 }
 
 // key is not keyed by a secret: an account must be found after the secrets
@@ -179,110 +186,6 @@ func (b *Book) Unlock(ctx context.Context, app, user string) error {
 		return fmt.Errorf("account: unlock: %w", err)
 	}
 	return nil
-}
-
-// guard counts wrong codes.
-type guard struct {
-	InRow       int       `json:"r,omitempty"`
-	LockedUntil time.Time `json:"l,omitzero"`
-	Day         time.Time `json:"d,omitzero"` // when the 24 h window began
-	InDay       int       `json:"n,omitempty"`
-}
-
-// Standing is a user's state before a code is compared.
-type Standing struct {
-	// Locked: no code is compared. Until is when that ends; zero when only a
-	// reset ends it (Disabled).
-	Locked, Disabled bool
-	Until            time.Time
-	// JustLocked: this very try was the last one, should it be wrong. The owner
-	// is told once.
-	JustLocked bool
-}
-
-// Look finds the account of a user and his state, without counting, in one round
-// trip, in which with go along.
-func (b *Book) Look(ctx context.Context, app, user string, with ...*store.Op) (a Account, s Standing, err error) {
-	now, err := b.store.Now(ctx)
-	if err != nil {
-		return a, s, fmt.Errorf("account: clock: %w", err)
-	}
-	account, guards := store.GetOp(key("a", app, user)), store.GetOp(key("g", app, user))
-	b.store.Batch(ctx, append([]*store.Op{account, guards}, with...)...)
-	found, _, err := opened[Account](b, account)
-	if err != nil {
-		return a, s, err
-	}
-	g, _, err := opened[guard](b, guards)
-	if err != nil {
-		return a, s, err
-	}
-	if found != nil {
-		a = *found
-	}
-	if g != nil {
-		s = b.standing(*g, now)
-	}
-	return a, s, nil
-}
-
-func (b *Book) standing(g guard, now time.Time) Standing {
-	switch {
-	case g.InRow >= b.rules.Disable:
-		return Standing{Locked: true, Disabled: true}
-	case now.Before(g.LockedUntil):
-		return Standing{Locked: true, Until: g.LockedUntil}
-	case g.InDay >= b.rules.Daily && now.Before(g.Day.Add(24*time.Hour)):
-		return Standing{Locked: true, Until: g.Day.Add(24 * time.Hour)}
-	}
-	return Standing{}
-}
-
-// Try counts a try as wrong before it is compared, and says whether it may be
-// compared at all. When it is the one that fills the measure, the lock is set
-// with it: a right code takes it away again (Right).
-func (b *Book) Try(ctx context.Context, app, user string) (st Standing, err error) {
-	err = b.change(ctx, app, user, func(g guard, now time.Time) (guard, bool) {
-		if st = b.standing(g, now); st.Locked {
-			return g, false
-		}
-		if !now.Before(g.Day.Add(24 * time.Hour)) {
-			g.Day, g.InDay = now, 0
-		}
-		g.InRow++
-		g.InDay++
-		if g.InRow%b.rules.Wrong == 0 {
-			g.LockedUntil = now.Add(b.rules.Lock)
-		}
-		after := b.standing(g, now)
-		st = Standing{JustLocked: after.Locked, Until: after.Until, Disabled: after.Disabled}
-		return g, true
-	})
-	return st, err
-}
-
-// Right takes back the last try, which was right, and ends the row. The day's
-// wrong ones stay.
-func (b *Book) Right(ctx context.Context, app, user string) error {
-	return b.change(ctx, app, user, func(g guard, _ time.Time) (guard, bool) {
-		g.InRow, g.LockedUntil, g.InDay = 0, time.Time{}, max(0, g.InDay-1)
-		return g, true
-	})
-}
-
-// guardTTL keeps the count of a row long after its last try.
-const guardTTL = 400 * 24 * time.Hour
-
-// change changes the guard; parallel tries wait in line.
-func (b *Book) change(ctx context.Context, app, user string, f func(guard, time.Time) (guard, bool)) error {
-	now, err := b.store.Now(ctx)
-	if err != nil {
-		return fmt.Errorf("account: clock: %w", err)
-	}
-	return swap(ctx, b, key("g", app, user), guardTTL, func(g *guard) (write bool, _ error) {
-		*g, write = f(*g, now)
-		return write, nil
-	})
 }
 
 // swap changes what lies under a key, one writer after the other. change sees the

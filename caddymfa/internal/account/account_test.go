@@ -32,7 +32,7 @@ func book(t *testing.T, secrets ...string) *Book {
 // wrong gives one wrong code.
 func wrong(t *testing.T, b *Book) Standing {
 	t.Helper()
-	st, err := b.Try(context.Background(), "app", "alice")
+	st, err := b.Try(context.Background(), "app", "alice", Guess{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -76,7 +76,7 @@ func TestRightCodeEndsTheRowButNotTheDay(t *testing.T) {
 				total++
 			}
 			wrong(t, b) // counted, and right
-			if err := b.Right(t.Context(), "app", "alice"); err != nil {
+			if err := b.Right(t.Context(), "app", "alice", Guess{}, 0); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -124,7 +124,7 @@ func TestAttack_E3_ParallelTriesAreCountedOneByOne(t *testing.T) {
 	var compared atomic.Int64
 	for range 40 {
 		wg.Go(func() {
-			st, err := b.Try(t.Context(), "app", "alice")
+			st, err := b.Try(t.Context(), "app", "alice", Guess{})
 			if err == nil && !st.Locked {
 				compared.Add(1)
 			}

@@ -36,7 +36,7 @@ const (
 	SessionEnded    Name = "session_ended"    // logout, cancel, trap
 	Refused         Name = "refused"          // a request that did not pass: Reason says why
 	Trap            Name = "trap"             // an answer showed a login by an unknown door
-	StoreFailed     Name = "store_failed"     // the store could not answer; everything is refused
+	StoreFailed     Name = "store_failed"     // the store could not answer; everything is refused, but for what Reason says
 	StoreLost       Name = "store_lost"       // the store has lost what it held, or was put back to an older state: nobody enrols until an operator confirms
 	Observed        Name = "observed"         // mode observe: Reason is the row that the request would have met
 	APICall         Name = "api_call"         // a call of the API: Detail says which
@@ -63,6 +63,7 @@ const (
 	LoginByGet      Reason = "login_by_get"        // a password in the address
 	Upgrade         Reason = "upgrade"             // a protocol switch before verification
 	StoreDown       Reason = "store_unavailable"   // closed on error
+	Unwritten       Reason = "store_read_only"     // the store can be read and not written: pages go on
 	LoginLoop       Reason = "login_page_loop"     // the login page leads to a gated page
 	TooManyVisitors Reason = "too_many_visitors"   // the bound on anonymous sessions
 	TooManyPending  Reason = "too_many_pending"    // a user's older sign-ins made room for newer ones
@@ -130,6 +131,7 @@ const (
 	AlreadyUsed   Reason = "already_used"
 	LockedOut     Reason = "locked"
 	Disabled      Reason = "disabled"
+	Repeated      Reason = "repeated"  // the same form, sent once more: it has the outcome of the first
 	BadToken      Reason = "bad_token" // the form is of another session
 
 	// What a user may do for himself.

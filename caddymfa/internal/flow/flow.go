@@ -53,6 +53,7 @@ type Flow struct {
 	Events event.Sink
 
 	attempts, tokens, refs, basics *keyring.Key
+	outcomes                       *keyring.Key
 	confirming                     chan struct{} // as many as providers are being told something
 	overdue                        *overdue
 	strangers                      views
@@ -68,8 +69,16 @@ type Directory interface {
 // Open derives the flow's own keys. Close ends what it does besides.
 func (f *Flow) Open(ring *keyring.Ring) {
 	f.attempts, f.tokens, f.refs, f.basics = ring.Key("request"), ring.Key("token"), ring.Key("ref"), ring.Key("basic")
+	f.outcomes = ring.Key("outcome")
 	f.confirming = make(chan struct{}, maxConfirming)
 	f.overdue = newOverdue(f.sendAgain)
+	f.Sessions.OnUnwritten(func(ctx context.Context, g *session.Gate, err error) {
+		app, _, _ := strings.Cut(g.ID, "\x00")
+		f.Events(ctx, event.Event{
+			Name: event.StoreFailed, Reason: event.Unwritten, App: app, Err: err,
+			Detail: "the last use of sessions cannot be written: who is signed in stays so until the end that was written last, and nobody signs in",
+		})
+	})
 	f.Limits.Alarm = func(ctx context.Context, a limit.Alarm) {
 		f.Events(ctx, event.Event{Name: event.LimitAlarm, Reason: a.Reason, Detail: strings.TrimSpace(fmt.Sprintf("%d %% %s", a.Percent, a.Of))})
 	}
@@ -152,6 +161,8 @@ type Call struct {
 	Template string
 	// Aim is what a recovery code in a verified session is to prove the second factor for.
 	Aim Aim
+	// Twice: the code comes by a form, which a browser may send twice.
+	Twice bool
 	// Trust: the person wants this browser to need no code for a while.
 	Trust bool
 }

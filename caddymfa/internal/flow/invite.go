@@ -32,7 +32,7 @@ func (f *Flow) Accept(ctx context.Context, g *Gate, c *Call, typed string) (Veri
 	} else if err != nil {
 		return Verification{}, err
 	}
-	left, v, err := f.count(ctx, g, c, st)
+	t, v, err := f.count(ctx, g, c, st.ID, code)
 	if v.Reason != event.OK || err != nil {
 		return v, err
 	}
@@ -41,7 +41,7 @@ func (f *Flow) Accept(ctx context.Context, g *Gate, c *Call, typed string) (Veri
 		return Verification{}, err
 	}
 	if proof == nil {
-		return f.wrong(ctx, g, c, st, v, left, event.WrongInvite)
+		return f.wrong(ctx, g, c, st, t, event.WrongInvite)
 	}
 	next, err := f.Sessions.Update(ctx, &g.Gate, s, func(r session.Record) (session.Record, error) {
 		cur, err := challengeOf(r)
@@ -50,10 +50,10 @@ func (f *Flow) Accept(ctx context.Context, g *Gate, c *Call, typed string) (Veri
 		return r, err
 	})
 	if gone(err) {
-		return f.refused(ctx, g, s, Verification{Reason: event.AlreadyUsed, Ended: true}), nil
+		return f.refused(ctx, g, s, Verification{Reason: event.AlreadyUsed, Over: true}), nil
 	} else if err != nil {
 		return Verification{}, err
 	}
 	f.emit(ctx, g, s, event.Event{Name: event.Invited, Reason: event.OK})
-	return Verification{Reason: event.OK, Session: next}, f.Accounts.Right(ctx, g.Users, s.User)
+	return Verification{Reason: event.OK, Session: next}, f.Accounts.Right(ctx, g.Users, s.User, t.guess, triesFor)
 }

@@ -111,7 +111,7 @@ func (f *Flow) once(ctx context.Context, g *Gate, c *Call, same []string, decide
 		// Nothing is left of it: the next one begins as this one did.
 		return out, f.Sessions.Forget(ctx, &g.Gate, taken.Attempt)
 	}
-	if err := f.Sessions.Finish(ctx, &g.Gate, taken, encode(f.kept(g, out))); err != nil {
+	if err := f.Sessions.Finish(ctx, &g.Gate, taken, encode(f.kept(g, out)), session.AttemptTTL); err != nil {
 		return Outcome{}, err
 	}
 	return out, nil

@@ -168,11 +168,11 @@ func (f *Flow) sendFor(ctx context.Context, g *Gate, c *Call, what challenge.Pur
 func (f *Flow) Confirmed(ctx context.Context, g *Gate, c *Call, typed string) (Verification, error) {
 	ctx, cancel := detached(ctx, verifyTime)
 	defer cancel()
-	st, now, v, err := f.try(ctx, g, c, challenge.Confirm, typed)
+	st, now, t, v, err := f.try(ctx, g, c, challenge.Confirm, typed)
 	if v.Reason != event.OK || err != nil {
 		return v, err
 	}
-	return f.settle(ctx, g, c, st, now)
+	return f.settle(ctx, g, c, st, t, now)
 }
 
 // changing reports whether a session's challenge is for another number: the proof for
@@ -183,7 +183,7 @@ func changing(r session.Record, now time.Time) bool {
 }
 
 // settle uses up the right code of a verified session's challenge: one winner.
-func (f *Flow) settle(ctx context.Context, g *Gate, c *Call, st challenge.State, now time.Time) (Verification, error) {
+func (f *Flow) settle(ctx context.Context, g *Gate, c *Call, st challenge.State, t tried, now time.Time) (Verification, error) {
 	s, err := f.Sessions.Update(ctx, &g.Gate, c.Session, func(r session.Record) (session.Record, error) {
 		if cur, err := challengeOf(r); err != nil || cur.ID != st.ID {
 			return r, session.ErrGone
@@ -200,7 +200,7 @@ func (f *Flow) settle(ctx context.Context, g *Gate, c *Call, st challenge.State,
 	} else if err != nil {
 		return Verification{}, err
 	}
-	if err := f.Accounts.Right(ctx, g.Users, s.User); err != nil {
+	if err := f.Accounts.Right(ctx, g.Users, s.User, t.guess, keepTries); err != nil {
 		return Verification{}, err
 	}
 	if err := f.answered(ctx, g, c, st); err != nil {
@@ -256,11 +256,11 @@ func (f *Flow) ChangeNumber(ctx context.Context, g *Gate, c *Call, input string)
 func (f *Flow) ProveNumber(ctx context.Context, g *Gate, c *Call, typed string) (Verification, error) {
 	ctx, cancel := detached(ctx, verifyTime)
 	defer cancel()
-	st, now, v, err := f.try(ctx, g, c, challenge.NewNumber, typed)
+	st, now, t, v, err := f.try(ctx, g, c, challenge.NewNumber, typed)
 	if v.Reason != event.OK || err != nil {
 		return v, err
 	}
-	if v, err = f.settle(ctx, g, c, st, now); v.Reason != event.OK || err != nil {
+	if v, err = f.settle(ctx, g, c, st, t, now); v.Reason != event.OK || err != nil {
 		return v, err
 	}
 	shut, err := f.shut(ctx)
@@ -276,7 +276,7 @@ func (f *Flow) ProveNumber(ctx context.Context, g *Gate, c *Call, typed string) 
 		return nil
 	})
 	if errors.Is(err, account.ErrReset) {
-		return f.end(ctx, g, v.Session, Verification{Reason: event.AlreadyUsed, Ended: true})
+		return f.end(ctx, g, v.Session, Verification{Reason: event.AlreadyUsed})
 	} else if errors.Is(err, errShut) {
 		return f.refused(ctx, g, v.Session, Verification{Reason: event.EnrolmentShut, Session: v.Session}), nil
 	} else if err != nil {
@@ -409,6 +409,9 @@ func (f *Flow) Recover(ctx context.Context, g *Gate, c *Call, typed string) (Ver
 	if !ok {
 		return f.refused(ctx, g, s, Verification{Reason: event.MalformedCode}), nil
 	}
+	if c.State == session.Attempting {
+		return f.late(ctx, g, c, code)
+	}
 	now, err := f.Store.Now(ctx)
 	if err != nil {
 		return Verification{}, err
@@ -420,7 +423,7 @@ func (f *Flow) Recover(ctx context.Context, g *Gate, c *Call, typed string) (Ver
 	if err != nil {
 		return Verification{}, err
 	}
-	left, v, err := f.count(ctx, g, c, st)
+	t, v, err := f.count(ctx, g, c, st.ID, code)
 	if v.Reason != event.OK || err != nil {
 		return v, err
 	}
@@ -436,8 +439,13 @@ func (f *Flow) Recover(ctx context.Context, g *Gate, c *Call, typed string) (Ver
 		return nil
 	})
 	switch {
+	case errors.Is(err, errNotNow) && s.Level == session.Pending:
+		if v, twin, err := f.twin(ctx, g, c, t); twin || err != nil {
+			return v, err
+		}
+		return f.wrong(ctx, g, c, st, t, event.WrongRecovery)
 	case errors.Is(err, errNotNow), errors.Is(err, account.ErrReset):
-		return f.wrong(ctx, g, c, st, v, left, event.WrongRecovery)
+		return f.wrong(ctx, g, c, st, t, event.WrongRecovery)
 	case err != nil:
 		return Verification{}, err
 	}
@@ -451,7 +459,7 @@ func (f *Flow) Recover(ctx context.Context, g *Gate, c *Call, typed string) (Ver
 	}
 	if s.Level == session.Pending {
 		st.Enrol, st.Sends = false, 0 // no number was proven, and no text answered
-		return f.accept(ctx, g, c, st, now)
+		return f.accept(ctx, g, c, st, t, now)
 	}
 	next, err := f.Sessions.Update(ctx, &g.Gate, s, func(r session.Record) (session.Record, error) {
 		r.ConfirmedAt, r.ConfirmedFor = now, string(c.Aim)
@@ -460,7 +468,7 @@ func (f *Flow) Recover(ctx context.Context, g *Gate, c *Call, typed string) (Ver
 	if err != nil {
 		return Verification{}, err
 	}
-	return Verification{Reason: event.OK, Session: next}, f.Accounts.Right(ctx, g.Users, s.User)
+	return Verification{Reason: event.OK, Session: next}, f.Accounts.Right(ctx, g.Users, s.User, t.guess, keepTries)
 }
 
 // EndSession ends one of the user's sessions, as Settings lists them.

@@ -23,8 +23,10 @@ const verifyTime = 15 * time.Second
 type Verification struct {
 	// Reason is OK, or why the code was not accepted.
 	Reason event.Reason
-	// Ended: the pending session is over, and the user signs in again.
-	Ended bool
+	// Ended: this refusal has ended the session, and the user signs in again. Over: the
+	// session is over as well, but by another request, which may have given the browser
+	// another handle by now.
+	Ended, Over bool
 	// Left is how many tries are left, where the code was wrong.
 	Left int
 	// Until is when a lock ends; zero when it does not end by itself.
@@ -33,95 +35,122 @@ type Verification struct {
 	// has changed a verified one.
 	Release *Release
 	Session *session.Session
-
-	lock account.Standing
 }
 
 // Verify checks the code of a pending session: count first, compare second, win
-// once. An error means that the store failed, and that nothing was accepted.
+// once. The form that was sent twice has one outcome, see onceMore. An error means that
+// the store failed, and that nothing was accepted.
 func (f *Flow) Verify(ctx context.Context, g *Gate, c *Call, typed string) (Verification, error) {
 	ctx, cancel := detached(ctx, verifyTime)
 	defer cancel()
-	st, now, v, err := f.try(ctx, g, c, challenge.SignIn, typed)
+	if c.State == session.Attempting {
+		code, ok := challenge.Normalise(typed, f.Codes.Length)
+		if !ok {
+			return f.refused(ctx, g, c.Session, Verification{Reason: event.MalformedCode}), nil
+		}
+		return f.late(ctx, g, c, code)
+	}
+	st, now, t, v, err := f.try(ctx, g, c, challenge.SignIn, typed)
 	if v.Reason != event.OK || err != nil {
 		return v, err
 	}
-	return f.accept(ctx, g, c, st, now)
+	return f.accept(ctx, g, c, st, t, now)
+}
+
+// tried is a try that was counted.
+type tried struct {
+	// code is what was typed, as it is compared.
+	code  string
+	guess account.Guess
+	account.Standing
 }
 
 // try checks a code of the session's challenge. The verification is OK when it
 // is right; then it is not used up yet.
-func (f *Flow) try(ctx context.Context, g *Gate, c *Call, what challenge.Purpose, typed string) (st challenge.State, now time.Time, v Verification, err error) {
+func (f *Flow) try(ctx context.Context, g *Gate, c *Call, what challenge.Purpose, typed string) (st challenge.State, now time.Time, t tried, v Verification, err error) {
 	s := c.Session
 	if st, err = f.Challenge(s); errors.Is(err, session.ErrGone) || err == nil && st.For != what {
-		return st, now, f.refused(ctx, g, s, Verification{Reason: event.ExpiredCode}), nil
+		return st, now, t, f.refused(ctx, g, s, Verification{Reason: event.ExpiredCode}), nil
 	} else if err != nil {
-		return st, now, v, err
+		return st, now, t, v, err
 	}
 	code, ok := challenge.Normalise(typed, f.Codes.Length)
 	if !ok {
-		return st, now, f.refused(ctx, g, s, Verification{Reason: event.MalformedCode}), nil
+		return st, now, t, f.refused(ctx, g, s, Verification{Reason: event.MalformedCode}), nil
 	}
 	if now, err = f.Store.Now(ctx); err != nil {
-		return st, now, v, err
+		return st, now, t, v, err
 	}
 	if st.Expired(now) {
-		return st, now, f.refused(ctx, g, s, Verification{Reason: event.ExpiredCode}), nil
+		return st, now, t, f.refused(ctx, g, s, Verification{Reason: event.ExpiredCode}), nil
 	}
-	left, v, err := f.count(ctx, g, c, st)
+	t, v, err = f.count(ctx, g, c, st.ID, code)
 	if v.Reason != event.OK || err != nil {
-		return st, now, v, err
+		return st, now, t, v, err
 	}
 	if st.Right(code) {
-		return st, now, v, nil
+		return st, now, t, v, nil
 	}
-	v, err = f.wrong(ctx, g, c, st, v, left, event.WrongCode)
-	return st, now, v, err
+	v, err = f.wrong(ctx, g, c, st, t, event.WrongCode)
+	return st, now, t, v, err
 }
 
-// count counts a try before anything is compared: the challenge's, then the
-// user's. The verification is OK when the try may be compared; it holds what a
-// wrong one would mean.
-func (f *Flow) count(ctx context.Context, g *Gate, c *Call, st challenge.State) (left int, v Verification, err error) {
+// triesFor is how long tries are remembered: longer than their challenge lives.
+const triesFor = challenge.Total + time.Minute
+
+// count counts a try before anything is compared: the challenge's and the user's, in
+// one step. The verification is OK when the try may be compared.
+func (f *Flow) count(ctx context.Context, g *Gate, c *Call, id, code string) (t tried, v Verification, err error) {
 	s := c.Session
-	n, err := f.Store.Add(ctx, "t:"+st.ID, 1, challenge.Total+time.Minute)
-	if err != nil {
-		return 0, v, fmt.Errorf("verify: count: %w", err)
+	if s.Level != session.Verified {
+		// A pending session has one challenge, and after its right code nothing but the
+		// session's id is left to name it by.
+		id = f.refs.Ref("challenge", string(s.ID[:]))
 	}
-	if left = f.Codes.Tries - int(n.N); left < 0 {
-		// A pending session is left to its end: a right code may be on its way.
-		return left, f.refused(ctx, g, s, Verification{Reason: event.UsedUp, Ended: s.Level == session.Pending}), nil
+	t = tried{code: code, guess: account.Guess{Of: id, Typed: f.attempts.MAC("typed", code)[:16], Most: f.Codes.Tries, For: triesFor}}
+	if t.Standing, err = f.Accounts.Try(ctx, g.Users, s.User, t.guess); err != nil {
+		return t, v, err
 	}
-	standing, err := f.Accounts.Try(ctx, g.Users, s.User)
-	if err != nil {
-		return left, v, err
+	switch {
+	case t.Locked:
+		v, err = f.end(ctx, g, s, Verification{Reason: lockReason(t.Disabled), Until: t.Until})
+		return t, v, err
+	case t.Left < 0 && !t.Waiting && s.Level == session.Pending:
+		v, err = f.end(ctx, g, s, Verification{Reason: event.UsedUp})
+		return t, v, err
+	case t.Left < 0: // a right code may be on its way
+		return t, f.refused(ctx, g, s, Verification{Reason: event.UsedUp, Over: s.Level != session.Verified}), nil
 	}
-	if standing.Locked {
-		v, err = f.end(ctx, g, s, Verification{Reason: lockReason(standing.Disabled), Ended: true, Until: standing.Until})
-		return left, v, err
-	}
-	return left, Verification{Reason: event.OK, lock: standing}, nil
+	return t, Verification{Reason: event.OK}, nil
 }
 
-// wrong is a try that was compared in vain. counted is what count has said.
-func (f *Flow) wrong(ctx context.Context, g *Gate, c *Call, st challenge.State, counted Verification, left int, reason event.Reason) (Verification, error) {
+// wrong is a try that was compared in vain.
+func (f *Flow) wrong(ctx context.Context, g *Gate, c *Call, st challenge.State, t tried, reason event.Reason) (Verification, error) {
 	s := c.Session
-	switch lock := counted.lock; {
-	case lock.JustLocked:
-		reason := lockReason(lock.Disabled)
+	now, err := f.Accounts.Wrong(ctx, g.Users, s.User, t.guess)
+	if err != nil {
+		return Verification{}, err
+	}
+	switch {
+	case now.JustLocked:
+		reason := lockReason(now.Disabled)
 		f.emit(ctx, g, s, event.Event{Name: event.Locked, Reason: reason})
-		v, err := f.end(ctx, g, s, Verification{Reason: reason, Ended: true, Until: lock.Until})
+		v, err := f.end(ctx, g, s, Verification{Reason: reason, Until: now.Until})
 		// The owner's number: the challenge's may be one that is only to be proven.
 		if number, a, err := f.number(ctx, g, s.User); err == nil {
 			f.tell(ctx, g, s.User, number, c.network(), cmp.Or(a.Lang, st.Lang), sms.Locked)
 		}
 		return v, err
-	case left == 0 && s.Level == session.Pending:
-		return f.end(ctx, g, s, Verification{Reason: event.UsedUp, Ended: true})
-	case left == 0:
+	case now.Locked:
+		return f.end(ctx, g, s, Verification{Reason: lockReason(now.Disabled), Until: now.Until})
+	case c.State == session.Attempting:
+		return f.refused(ctx, g, s, Verification{Reason: event.AlreadyUsed, Over: true}), nil
+	case now.Left <= 0 && s.Level == session.Pending:
+		return f.end(ctx, g, s, Verification{Reason: event.UsedUp})
+	case now.Left <= 0:
 		return f.giveUp(ctx, g, s, st)
 	}
-	return f.refused(ctx, g, s, Verification{Reason: reason, Left: left}), nil
+	return f.refused(ctx, g, s, Verification{Reason: reason, Left: now.Left}), nil
 }
 
 // giveUp takes a verified session its challenge whose tries are used up: another
@@ -146,30 +175,45 @@ func (f *Flow) refused(ctx context.Context, g *Gate, s *session.Session, v Verif
 	return v
 }
 
-// end closes a session after a refusal that leaves it no use.
+// end ends a session that a refusal leaves no use. What another request has made of
+// it meanwhile is not touched.
 func (f *Flow) end(ctx context.Context, g *Gate, s *session.Session, v Verification) (Verification, error) {
-	if err := f.Sessions.End(ctx, s); err != nil {
+	if s.Level != session.Pending && s.Level != session.Verified {
+		v.Over = true
+		return f.refused(ctx, g, s, v), nil
+	}
+	taken, err := f.Sessions.Take(ctx, &g.Gate, s, f.attempts.MAC("end", string(s.ID[:])))
+	if gone(err) {
+		v.Over = true
+		return f.refused(ctx, g, s, v), nil
+	} else if err != nil {
 		return Verification{}, err
 	}
-	return f.refused(ctx, g, s, v), nil
+	return f.close(ctx, g, taken, v)
+}
+
+// close ends a session that was taken out, after a refusal.
+func (f *Flow) close(ctx context.Context, g *Gate, taken *session.Session, v Verification) (Verification, error) {
+	if err := f.Sessions.End(ctx, taken); err != nil {
+		return Verification{}, err
+	}
+	v.Ended = true
+	return f.refused(ctx, g, taken, v), nil
 }
 
 // accept turns a pending session into a verified one: its code, or a recovery
 // code in its place, was right. Taking it out has one
 // winner, over all nodes; a crash after that costs a login, never opens one.
-func (f *Flow) accept(ctx context.Context, g *Gate, c *Call, st challenge.State, now time.Time) (Verification, error) {
+func (f *Flow) accept(ctx context.Context, g *Gate, c *Call, st challenge.State, t tried, now time.Time) (Verification, error) {
 	s, err := f.Sessions.Whole(ctx, &g.Gate, c.Session)
 	if gone(err) {
-		f.emit(ctx, g, c.Session, event.Event{Name: event.Verify, Reason: event.AlreadyUsed})
-		return Verification{Reason: event.AlreadyUsed, Ended: true}, nil
+		return f.onceMore(ctx, g, c, t)
 	} else if err != nil {
 		return Verification{}, err
 	}
-	attempt := f.attempts.MAC("verify", st.ID)
-	taken, err := f.Sessions.Take(ctx, &g.Gate, s, attempt)
+	taken, err := f.Sessions.Take(ctx, &g.Gate, s, f.opening(s))
 	if gone(err) {
-		f.emit(ctx, g, s, event.Event{Name: event.Verify, Reason: event.AlreadyUsed})
-		return Verification{Reason: event.AlreadyUsed, Ended: true}, nil
+		return f.onceMore(ctx, g, c, t)
 	} else if err != nil {
 		return Verification{}, err
 	}
@@ -180,7 +224,7 @@ func (f *Flow) accept(ctx context.Context, g *Gate, c *Call, st challenge.State,
 		if shut, err := f.shut(ctx); err != nil {
 			return Verification{}, err
 		} else if shut {
-			return f.end(ctx, g, taken, Verification{Reason: event.EnrolmentShut, Ended: true})
+			return f.close(ctx, g, taken, Verification{Reason: event.EnrolmentShut})
 		}
 	}
 	if st.Enrol && g.Enroll == Invite {
@@ -201,7 +245,7 @@ func (f *Flow) accept(ctx context.Context, g *Gate, c *Call, st challenge.State,
 		}
 		f.emit(ctx, g, s, event.Event{Name: event.Enrolled, Reason: event.OK})
 	}
-	if err := f.Accounts.Right(ctx, g.Users, s.User); err != nil {
+	if err := f.Accounts.Right(ctx, g.Users, s.User, t.guess, keepTries); err != nil {
 		return Verification{}, err
 	}
 	if err := f.answered(ctx, g, c, st); err != nil {
@@ -213,17 +257,17 @@ func (f *Flow) accept(ctx context.Context, g *Gate, c *Call, st challenge.State,
 		return Verification{}, fmt.Errorf("verify: withheld answer: %w", err)
 	}
 	f.Limits.Unwithhold(ctx, len(s.Reply))
-	rel, deliver := f.release(ctx, g, st, answer)
+	rel, deliver := f.release(ctx, g, c, st, answer)
 	rec := session.Record{
 		Level: session.Verified, Gen: s.Gen, Jar: s.Jar, User: s.User, As: s.As, Rule: s.Rule, Epoch: epoch, Basic: s.Basic,
-		VerifiedAt: now, SeenAt: time.Now(), ExpiresAt: now.Add(g.Lifetime),
+		VerifiedAt: now, SeenAt: time.Now(), ExpiresAt: now.Add(g.Lifetime), Led: rel.Location,
 	}
 	if deliver {
 		rec.Deliver = rel.Location
 	}
 	rel.Session, err = f.open(ctx, g, c, rec)
 	if errors.Is(err, session.ErrGone) {
-		return f.end(ctx, g, taken, Verification{Reason: event.AlreadyUsed, Ended: true}) // reset meanwhile
+		return f.close(ctx, g, taken, Verification{Reason: event.AlreadyUsed}) // reset meanwhile
 	} else if err != nil {
 		return Verification{}, err
 	}
@@ -238,7 +282,7 @@ func (f *Flow) accept(ctx context.Context, g *Gate, c *Call, st challenge.State,
 			return Verification{}, err
 		}
 	}
-	if err := f.Sessions.End(ctx, taken); err != nil {
+	if err := f.Sessions.Finish(ctx, &g.Gate, taken, f.remembered(c, taken, t, rel, now), AgainFor); err != nil {
 		return Verification{}, err
 	}
 	f.emit(ctx, g, rel.Session, event.Event{Name: event.Verify, Reason: event.OK})

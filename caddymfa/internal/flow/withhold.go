@@ -315,8 +315,8 @@ type Release struct {
 
 // release gives the withheld answer of a challenge its place (design, section
 // 4.7). deliver is true when the answer itself must be shown at Location.
-func (f *Flow) release(ctx context.Context, g *Gate, ch challenge.State, answer withheld) (rel Release, deliver bool) {
-	rel = Release{Reply: answer.Reply, Copies: answer.Copies, Location: ch.From}
+func (f *Flow) release(ctx context.Context, g *Gate, c *Call, ch challenge.State, answer withheld) (rel Release, deliver bool) {
+	rel = Release{Reply: answer.Reply, Copies: answer.Copies, Location: g.lead(c, ch.From)}
 	to, at, leads := "", "/", true
 	if answer.Reply != nil {
 		if to = answer.Reply.Header.Get("Location"); to != "" {
@@ -335,7 +335,7 @@ func (f *Flow) release(ctx context.Context, g *Gate, ch challenge.State, answer 
 		rel.Location = ch.URL
 		return rel, true
 	}
-	rel.Location = at
+	rel.Location = g.lead(c, at)
 	if !leads {
 		f.emit(ctx, g, nil, event.Event{
 			Name: event.Released, Reason: event.Denied,

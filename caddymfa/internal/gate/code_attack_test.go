@@ -159,8 +159,13 @@ func TestAttack_E4_OneReleaseOfFiftyRightCodes(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		if n := w.events.count(event.Released, event.OK); n != 1 || in.Load() != 1 {
+		if n := w.events.count(event.Released, event.OK); n != 1 || in.Load() < 1 {
 			t.Fatalf("%d releases, %d clients are in", n, in.Load())
+		}
+		// Who has sent the form several times is in one session, and one only.
+		sessions, err := w.flow().Sessions.Members(t.Context(), "Test", "alice")
+		if err != nil || len(sessions) != 1 {
+			t.Fatalf("%d sessions, %v", len(sessions), err)
 		}
 	})
 }
@@ -172,7 +177,12 @@ func TestAttack_E5_UsedCodeIsDead(t *testing.T) {
 		token, used := c.token(), w.phones.last(t, "alice")
 		c.code(used)
 		c.in("alice")
-		old.post("/mfa/verify", url.Values{"otp": {used}, "secondfactorauthenticationtoken": {token}})
+		// The same form from the same browser is one form for a moment (P1), and dead then;
+		// and it is nothing in any other browser.
+		form := url.Values{"otp": {used}, "secondfactorauthenticationtoken": {token}}
+		old.copy().post("/mfa/verify", form, "User-Agent", "another browser").out()
+		w.store.ahead.Add(int64(flow.AgainFor))
+		old.post("/mfa/verify", form)
 		old.out()
 		for _, user := range []string{"alice", "bob"} {
 			d := w.browser().get("/login").login(user, passwords[user])

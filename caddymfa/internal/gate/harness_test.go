@@ -53,6 +53,11 @@ const marker = "SECRET-PAGE"
 type faulty struct {
 	store.Store
 	down atomic.Bool
+	// full: it can be read, and nothing is written.
+	full atomic.Bool
+	// late: the replicas are away. What is written is written, and the answer is an
+	// error all the same.
+	late atomic.Bool
 	// after counts down to the call that fails, and all that follow.
 	after atomic.Int64
 	// ahead moves the store's clock, in nanoseconds.
@@ -112,6 +117,14 @@ func (f *faulty) err() error {
 	return f.fails()
 }
 
+// writes says why nothing is written.
+func (f *faulty) writes() error {
+	if err := f.err(); err != nil || !f.full.Load() {
+		return err
+	}
+	return errDown
+}
+
 func (f *faulty) fails() error {
 	if f.down.Load() || f.after.Load() > 0 && f.after.Add(-1) == 0 {
 		f.down.Store(true)
@@ -135,34 +148,45 @@ func (f *faulty) got(k string) {
 }
 
 func (f *faulty) Put(ctx context.Context, k string, b []byte, v uint64, o store.Options) (uint64, error) {
-	if err := f.err(); err != nil {
+	if err := f.writes(); err != nil {
 		return 0, err
 	}
 	f.note(k, string(b))
 	f.keep(k, o)
-	return f.Store.Put(ctx, k, b, v, o)
+	n, err := f.Store.Put(ctx, k, b, v, o)
+	return n, f.unsure(err)
+}
+
+// unsure is the error of a write that nobody has acknowledged.
+func (f *faulty) unsure(err error) error {
+	if f.late.Load() {
+		return errors.Join(errDown, err)
+	}
+	return err
 }
 
 func (f *faulty) Take(ctx context.Context, k string) (store.Record, error) {
-	if err := f.err(); err != nil {
+	if err := f.writes(); err != nil {
 		return store.Record{}, err
 	}
-	return f.Store.Take(ctx, k)
+	rec, err := f.Store.Take(ctx, k)
+	return rec, f.unsure(err)
 }
 
 func (f *faulty) Delete(ctx context.Context, k string) error {
-	if err := f.err(); err != nil {
+	if err := f.writes(); err != nil {
 		return err
 	}
-	return f.Store.Delete(ctx, k)
+	return f.unsure(f.Store.Delete(ctx, k))
 }
 
 func (f *faulty) Add(ctx context.Context, k string, n int64, w time.Duration) (store.Count, error) {
-	if err := f.err(); err != nil {
+	if err := f.writes(); err != nil {
 		return store.Count{}, err
 	}
 	f.note(k)
-	return f.Store.Add(ctx, k, n, w)
+	c, err := f.Store.Add(ctx, k, n, w)
+	return c, f.unsure(err)
 }
 
 // Batch fails each of its calls for itself.
@@ -170,7 +194,10 @@ func (f *faulty) Batch(ctx context.Context, ops ...*store.Op) {
 	f.trips.Add(1)
 	var run []*store.Op
 	for _, o := range ops {
-		if o.Err = f.fails(); o.Err != nil {
+		if o.Err = f.fails(); o.Err == nil && o.Call != store.Get && f.full.Load() {
+			o.Err = errDown
+		}
+		if o.Err != nil {
 			continue
 		}
 		if o.Call == store.Get {
@@ -184,6 +211,11 @@ func (f *faulty) Batch(ctx context.Context, ops ...*store.Op) {
 		run = append(run, o)
 	}
 	f.Store.Batch(ctx, run...)
+	for _, o := range run {
+		if o.Call != store.Get {
+			o.Err = f.unsure(o.Err)
+		}
+	}
 }
 
 func (f *faulty) keep(k string, o store.Options) {

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddymfa/caddymfa/caddymfa/internal/account"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/event"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/flow"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/gate"
@@ -311,7 +312,7 @@ func TestAttack_E9_ALockedUserIsLockedAtEveryDoor(t *testing.T) {
 			right = w.phones.last(t, "alice")
 		}
 		for range 10 { // by somebody else
-			if _, err := w.flow().Accounts.Try(t.Context(), "Test", "alice"); err != nil {
+			if _, err := w.flow().Accounts.Try(t.Context(), "Test", "alice", account.Guess{}); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddymfa/caddymfa/caddymfa/internal/account"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/event"
 )
 
@@ -86,7 +87,7 @@ func TestAttack_G1_WhatWasLookedUpAheadIsOld(t *testing.T) {
 		w.enrol("alice")
 		during = func() {
 			for range 10 {
-				if _, err := w.flow().Accounts.Try(t.Context(), "Test", "alice"); err != nil {
+				if _, err := w.flow().Accounts.Try(t.Context(), "Test", "alice", account.Guess{}); err != nil {
 					t.Error(err)
 				}
 			}

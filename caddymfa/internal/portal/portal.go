@@ -80,14 +80,17 @@ type route struct {
 	// level is what the session must be at; None is for everybody, and for any
 	// session that has a first factor to act.
 	level session.Level
+	// opens: it takes the code that opens a session. The form may be sent twice, and
+	// comes with the old session's handle, or with the new one's.
+	opens bool
 }
 
 var routes = map[string]route{
 	"":        {get: (*Portal).state},
 	"status":  {get: (*Portal).status},
 	"bridge":  {get: (*Portal).bridge},
-	"verify":  {post: (*Portal).verify, level: session.Pending},
-	"recover": {get: (*Portal).recovery, post: (*Portal).recover, level: session.Pending},
+	"verify":  {post: (*Portal).verify, level: session.Pending, opens: true},
+	"recover": {get: (*Portal).recovery, post: (*Portal).recover, level: session.Pending, opens: true},
 	"resend":  {post: (*Portal).resend},
 	"invite":  {post: (*Portal).invite, level: session.Pending},
 	"phone":   {post: (*Portal).phone, level: session.Pending},
@@ -129,12 +132,10 @@ func (p *Portal) may(v *visit, level session.Level) bool {
 		return true
 	case v.c.State == session.Attempting:
 		p.fail(v, http.StatusConflict, event.InProgress)
-	case at == session.Verified: // a second tap on the button
-		if v.json {
-			page.WriteJSON(v.w, http.StatusOK, page.Status{Level: string(at), Location: "/"})
-		} else {
-			p.seeOther(v, p.Prefix)
-		}
+	case at == session.Verified && v.json:
+		page.WriteJSON(v.w, http.StatusOK, page.Status{Level: string(at), Location: "/"})
+	case at == session.Verified:
+		p.seeOther(v, p.Prefix)
 	case at != session.Pending:
 		p.fail(v, http.StatusUnauthorized, event.Anonymous)
 	case v.json:
@@ -169,14 +170,17 @@ func (p *Portal) post(v *visit, name string, act route) {
 	if form.Kind == intake.JSONBody {
 		v.json = true
 	}
+	taken := v.c.State == session.Attempting
 	switch {
-	case v.c.State == session.Attempting:
+	case taken && !act.opens:
 		p.fail(v, http.StatusConflict, event.AlreadyUsed)
-	case v.c.State != session.Live || v.c.Session.Level == session.Anonymous:
+	case !taken && (v.c.State != session.Live || v.c.Session.Level == session.Anonymous):
 		p.fail(v, http.StatusUnauthorized, event.UnknownHandle)
+	case act.opens && v.c.Session.Level == session.Verified:
+		p.opened(v)
 	case !p.token(v):
 		p.fail(v, http.StatusForbidden, event.BadToken)
-	case !p.may(v, act.level), act.level == session.Verified && p.over(v): // answered
+	case !taken && !p.may(v, act.level), act.level == session.Verified && p.over(v): // answered
 	default:
 		act.post(p, v)
 	}
@@ -194,6 +198,21 @@ func (p *Portal) over(v *visit) bool {
 		p.storeDown(v, err)
 	}
 	return err != nil
+}
+
+// opened answers the form with the code in a session that it has opened: the browser
+// sent it once more, and had the new handle by then. Nothing is done, so it does not
+// matter whose token the form has.
+func (p *Portal) opened(v *visit) {
+	to := p.Prefix
+	if led := v.c.Session.Led; led != "" && time.Since(v.c.Session.VerifiedAt) < flow.AgainFor {
+		to = led
+	}
+	if v.json {
+		page.WriteJSON(v.w, http.StatusOK, page.Status{Level: string(session.Verified), Location: to})
+		return
+	}
+	p.seeOther(v, to)
 }
 
 // token checks that the form was made for this session (attack F1). A program
@@ -257,6 +276,7 @@ func (p *Portal) check(v *visit, field string, check func(context.Context, *flow
 		p.fail(v, http.StatusBadRequest, event.MalformedCode)
 		return res, false
 	}
+	v.c.Twice = true
 	res, err := check(v.c.R.Context(), v.g, v.c, code)
 	switch {
 	case err != nil:
@@ -278,9 +298,7 @@ func (p *Portal) wantsAnswer(v *visit) bool {
 // hand gives the browser what a right code gives it.
 func (p *Portal) hand(v *visit, rel *flow.Release) {
 	h := v.w.Header()
-	if rel.Session.Deliver == "" {
-		rel.Location = v.g.Lead(v.c, h, rel.Location)
-	}
+	v.g.Led(v.c, h)
 	p.Flow.Sessions.SetHandle(h, &v.g.Gate, rel.Session, v.c.Secure)
 	if rel.Device != "" {
 		v.g.Cookie.SetDevice(h, rel.Device, v.c.Secure, v.g.TrustedDevice)
@@ -323,7 +341,7 @@ func (p *Portal) wrong(v *visit, res flow.Verification, field string) {
 	switch {
 	case v.json:
 		page.WriteError(v.w, code, res.Reason)
-	case res.Ended:
+	case res.Ended || res.Over:
 		p.page(v, code, page.View{Kind: page.Message, Reason: res.Reason, Until: until})
 	default:
 		view := p.challengeView(v)
@@ -396,8 +414,7 @@ func (p *Portal) sent(v *visit, s *session.Session, sending flow.Sending, err er
 	case event.ProofNeeded:
 		p.prove(v, "number")
 		return
-	case event.UnknownHandle: // it has ended meanwhile
-		p.Flow.Sessions.ClearHandle(v.w.Header(), &v.g.Gate, v.c.Secure)
+	case event.UnknownHandle: // it has ended meanwhile, and the browser may have another by now
 		p.fail(v, http.StatusUnauthorized, sending.Reason)
 		return
 	case event.NumberKnown, event.BadNumber, event.BadCountry, event.BadNumberType, event.NumberRefused, event.NumberDead, event.NoMobile, event.OptedOut, event.Suspected:

@@ -239,7 +239,7 @@ func (t *Table) Keep(ctx context.Context, g *Gate, s *Session, change func(Recor
 
 // takeCarried marks a carried session as taken. One taker wins.
 func (t *Table) takeCarried(ctx context.Context, g *Gate, s *Session, attempt []byte) (*Session, error) {
-	taken, err := t.write(ctx, g, s.ID, taken(attempt, true, true), 0, markTTL)
+	taken, err := t.write(ctx, g, s.ID, taken(attempt, s.Record, true), 0, markTTL)
 	switch {
 	case err == nil:
 		return taken, nil

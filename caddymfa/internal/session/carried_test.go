@@ -54,7 +54,7 @@ func TestAttack_A1_CarriedHandlesStayDead(t *testing.T) {
 		},
 		"taken and finished": func(ctx context.Context, tb *Table, g *Gate, s *Session) error {
 			taken, err := tb.Take(ctx, g, s, []byte("attempt"))
-			return errors.Join(err, tb.Finish(ctx, g, taken, []byte("{}")))
+			return errors.Join(err, tb.Finish(ctx, g, taken, []byte("{}"), AttemptTTL))
 		},
 		"ended": func(ctx context.Context, tb *Table, _ *Gate, s *Session) error { return tb.End(ctx, s) },
 		"kept, then taken": func(ctx context.Context, tb *Table, g *Gate, s *Session) error {

@@ -55,7 +55,8 @@ type Record struct {
 	// another one is over.
 	Gen uint64  `json:"g,omitempty"`
 	Jar jar.Jar `json:"j,omitzero"`
-	// User is the name the application knows the user by (pending, verified).
+	// User is the name the application knows the user by (pending, verified; busy and
+	// done where the session was pending).
 	User string `json:"u,omitempty"`
 	// As is the name by which Caddy itself has identified the user, where that is
 	// another spelling (pending, verified).
@@ -94,6 +95,10 @@ type Record struct {
 
 	// Deliver is the address at which a withheld page waits, see Leave (verified).
 	Deliver string `json:"d,omitempty"`
+
+	// Led is where the code has led its user (verified). It is kept for the moment in
+	// which the form with the code may be sent once more.
+	Led string `json:"w,omitempty"`
 
 	// Attempt is the keyed hash of the request that took the session (busy,
 	// done); Outcome what came of it (done).

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/caddymfa/caddymfa/caddymfa/internal/jar"
@@ -154,6 +155,69 @@ func FuzzHandle(f *testing.F) {
 		}
 		if _, ok := tb.openHandle("other", value); ok {
 			t.Fatal("another gate opens it")
+		}
+	})
+}
+
+// readOnly is a store that can be read, and writes nothing while full is set.
+type readOnly struct {
+	store.Store
+	full atomic.Bool
+}
+
+func (r *readOnly) Put(ctx context.Context, key string, value []byte, v uint64, o store.Options) (uint64, error) {
+	if r.full.Load() {
+		return 0, errors.New("full")
+	}
+	return r.Store.Put(ctx, key, value, v, o)
+}
+
+// A session whose last use cannot be written goes on to the end that was written last,
+// and no further.
+func TestPeople_P25_TheEndIsTheOneThatWasWritten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ring, err := keyring.New([]byte("a secret of the tests with at least 32 bytes"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		st := &readOnly{Store: memory.New(memory.Options{})}
+		tb := NewTable(st, ring)
+		defer tb.Close()
+		told := 0
+		tb.OnUnwritten(func(context.Context, *Gate, error) { told++ })
+		g := &Gate{ID: "app\x00host", Cookie: NewCookie(""), Idle: time.Hour, Lifetime: 12 * time.Hour}
+		rec := verified()
+		rec.ExpiresAt = time.Now().Add(12 * time.Hour)
+		s, err := tb.Create(t.Context(), g, rec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		load := func() State {
+			t.Helper()
+			h := http.Header{}
+			tb.SetHandle(h, g, s, false)
+			_, state, err := tb.Load(t.Context(), g, &http.Request{Header: http.Header{"Cookie": {strings.SplitN(h.Get("Set-Cookie"), ";", 2)[0]}}}, false)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return state
+		}
+		time.Sleep(30 * time.Minute)
+		if load() != Live { // its end is in an hour from now on
+			t.Fatal("it has ended")
+		}
+		st.full.Store(true)
+		for range 59 {
+			time.Sleep(time.Minute)
+			if load() != Live {
+				t.Fatal("it has ended too early")
+			}
+		}
+		if time.Sleep(2 * time.Minute); load() != Unknown {
+			t.Error("it goes on for ever")
+		}
+		if told != 1 {
+			t.Errorf("told %d times", told)
 		}
 	})
 }

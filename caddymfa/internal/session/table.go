@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddymfa/caddymfa/caddymfa/internal/keyring"
@@ -27,8 +28,11 @@ const (
 	// Freshness is the greatest age of a node's copy of a record: what another
 	// node has ended works here no longer than that.
 	Freshness = time.Second
-	// seenEvery is how often the last use is written.
+	// seenEvery is how often the last use is written, useTime how long a page waits
+	// for that, and useAgain when it is tried again where it failed.
 	seenEvery = time.Minute
+	useTime   = 2 * time.Second
+	useAgain  = 10 * time.Second
 )
 
 // Errors that callers decide by; any other error means that the store failed.
@@ -75,6 +79,11 @@ type Table struct {
 	lines [256]chan struct{}
 
 	generation func(context.Context) (uint64, error) // nil: there is one only
+
+	unwritten atomic.Pointer[func(context.Context, *Gate, error)] // see OnUnwritten
+	// unused is until when no use is written, in nanoseconds of the clock; 0 while
+	// they can be written.
+	unused atomic.Int64
 }
 
 // NewTable opens a table over a store. Close it to stop its watcher.
@@ -125,6 +134,10 @@ func (t *Table) gen(ctx context.Context) (uint64, error) {
 	return gen, nil
 }
 
+// OnUnwritten sets what is told when the last use of a session could not be written:
+// once, until it can be again.
+func (t *Table) OnUnwritten(tell func(context.Context, *Gate, error)) { t.unwritten.Store(&tell) }
+
 // Close stops the watcher of open streams; they stay open.
 func (t *Table) Close() { t.live.close() }
 
@@ -163,11 +176,9 @@ func (t *Table) find(ctx context.Context, g *Gate, h handle) (*Session, State, e
 		return nil, Unknown, nil
 	}
 	if s.Level == Verified && time.Since(s.SeenAt) >= seenEvery {
-		seen, err := t.Update(ctx, g, s, func(r Record) (Record, error) { r.SeenAt = time.Now(); return r, nil })
-		if errors.Is(err, ErrGone) || errors.Is(err, ErrTaken) {
-			return nil, Unknown, nil
-		} else if err != nil {
-			return nil, NoHandle, err
+		seen, err := t.use(ctx, g, s)
+		if err != nil {
+			return nil, Unknown, nil //nolint:nilerr // it has ended
 		}
 		s = seen
 	}
@@ -176,6 +187,32 @@ func (t *Table) find(ctx context.Context, g *Gate, h handle) (*Session, State, e
 		s = nil
 	}
 	return s, state, nil
+}
+
+// use notes when a session was last used, which puts its end off. It is a note: where
+// it cannot be written (a full disk, a Redis at its limit, replicas that are away) the
+// session goes on as it was read, and ends when the last note says. An error means that
+// it has ended.
+func (t *Table) use(ctx context.Context, g *Gate, s *Session) (*Session, error) {
+	if time.Now().UnixNano() < t.unused.Load() {
+		return s, nil
+	}
+	limited, cancel := context.WithTimeout(ctx, useTime)
+	defer cancel()
+	seen, err := t.Update(limited, g, s, func(r Record) (Record, error) { r.SeenAt, r.Led = time.Now(), ""; return r, nil })
+	switch {
+	case err == nil:
+		t.unused.Store(0)
+		return seen, nil
+	case errors.Is(err, ErrGone), errors.Is(err, ErrTaken):
+		return nil, err
+	case ctx.Err() == nil: // else nobody waits for the answer any more
+		// Not every page of an outage has to wait for it, and it is told once.
+		if tell := t.unwritten.Load(); t.unused.Swap(time.Now().Add(useAgain).UnixNano()) == 0 && tell != nil {
+			(*tell)(ctx, g, err)
+		}
+	}
+	return s, nil
 }
 
 func bind(gate string, id ID) string { return gate + "\x00" + string(id[:]) }
@@ -388,8 +425,11 @@ func (t *Table) Whole(ctx context.Context, g *Gate, s *Session) (*Session, error
 }
 
 // taken is the record of a session that an attempt has taken out.
-func taken(attempt []byte, light, loose bool) Record {
-	rec := Record{Level: busy, Attempt: attempt, Light: light, Loose: loose}
+func taken(attempt []byte, from Record, loose bool) Record {
+	rec := Record{Level: busy, Attempt: attempt, Light: from.Level == Anonymous, Loose: loose}
+	if from.Level == Pending {
+		rec.User = from.User // for who gives a code to a session that is pending no more
+	}
 	if loose {
 		rec.SeenAt = time.Now()
 	}
@@ -403,7 +443,7 @@ func (t *Table) Take(ctx context.Context, g *Gate, s *Session, attempt []byte) (
 		return t.takeCarried(ctx, g, s, attempt)
 	}
 	out, err := t.Update(ctx, g, s, func(r Record) (Record, error) {
-		return taken(attempt, s.Level == Anonymous, r.Loose), nil
+		return taken(attempt, r, r.Loose), nil
 	})
 	if err == nil {
 		t.live.end(s.ID)
@@ -434,11 +474,10 @@ func (t *Table) attemptID(g *Gate, attempt []byte) (id ID) {
 	return id
 }
 
-// Finish leaves the outcome of an attempt for the same request sent twice. The
-// session stays out.
-func (t *Table) Finish(ctx context.Context, g *Gate, taken *Session, outcome []byte) error {
-	rec := Record{Level: done, Attempt: taken.Attempt, Outcome: outcome, Light: taken.Light, Loose: taken.Loose, SeenAt: taken.SeenAt}
-	ttl := AttemptTTL
+// Finish leaves the outcome of an attempt for the same request sent twice, for ttl.
+// The session stays out.
+func (t *Table) Finish(ctx context.Context, g *Gate, taken *Session, outcome []byte, ttl time.Duration) error {
+	rec := Record{Level: done, Attempt: taken.Attempt, User: taken.User, Outcome: outcome, Light: taken.Light, Loose: taken.Loose, SeenAt: taken.SeenAt}
 	switch {
 	case taken.ID == t.attemptID(g, taken.Attempt):
 		ttl = againTTL
