@@ -4,7 +4,6 @@
 package main
 
 import (
-	_ "embed"
 	"context"
 	"encoding/json"
 	"errors"
