@@ -253,6 +253,9 @@ func (a *App) Start() error {
 		}
 	}
 	a.startWatch(ctx)
+	if all, ok := a.flow.Directory.(directories); ok {
+		a.watchDirectories(all)
+	}
 	return nil
 }
 

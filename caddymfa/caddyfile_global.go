@@ -43,7 +43,7 @@ func parseGlobal(d *caddyfile.Dispenser, existing any) (any, error) {
 //		template  <name> {
 //			<lang> "<text with {code} {app} {minutes}>"
 //		}
-//		directory file <path> | ldap <url>... { … } | http <url> { … }
+//		directory file <path> { … } | ldap <url>... { … } | http <url> { … }
 //		code {
 //			length   <digits>
 //			lifetime <duration>
@@ -499,13 +499,13 @@ func (s *ConsoleSender) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return none(d)
 }
 
-// UnmarshalCaddyfile reads: file <path>
+// UnmarshalCaddyfile reads: file <path> { region <country> }
 func (f *FileDirectory) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next()
 	if !d.AllArgs(&f.Path) {
 		return d.Err("directory file needs a path")
 	}
-	return none(d)
+	return directoryBlock(d, "directory file", map[string]*string{"region": &f.Region}, nil)
 }
 
 // UnmarshalCaddyfile reads: ldap <url>... { … }
@@ -514,9 +514,10 @@ func (l *LDAPDirectory) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if l.Servers = d.RemainingArgs(); len(l.Servers) == 0 {
 		return d.Err("directory ldap needs a server's address, e.g. ldaps://ldap.example.com")
 	}
-	return asked(d, "directory ldap", map[string]*string{
+	return directoryBlock(d, "directory ldap", map[string]*string{
 		"tls_ca": &l.TLSCA, "bind_dn": &l.BindDN, "bind_password": &l.BindPassword, "base": &l.Base, "filter": &l.Filter, "region": &l.Region,
-	}, &l.Timeout, map[string]func() error{
+	}, map[string]func() error{
+		"timeout":   func() error { return duration(d, &l.Timeout) },
 		"start_tls": func() error { l.StartTLS = true; return none(d) },
 		"attribute": func() error { return many(d, &l.Attributes) },
 	})
@@ -529,7 +530,8 @@ func (h *HTTPDirectory) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		return d.Err("directory http needs an address with {user} in it, e.g. https://people.example.com/{user}")
 	}
 	h.Headers = map[string]string{}
-	return asked(d, "directory http", map[string]*string{"json": &h.JSON, "tls_ca": &h.TLSCA, "region": &h.Region}, &h.Timeout, map[string]func() error{
+	return directoryBlock(d, "directory http", map[string]*string{"json": &h.JSON, "tls_ca": &h.TLSCA, "region": &h.Region}, map[string]func() error{
+		"timeout": func() error { return duration(d, &h.Timeout) },
 		"header *": func() error {
 			var k, v string
 			if !d.AllArgs(&k, &v) {
@@ -544,9 +546,9 @@ func (h *HTTPDirectory) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	})
 }
 
-// asked reads the block of a directory that is asked over the network: words
-// with one value, timeout, and others, of which those with a star may repeat.
-func asked(d *caddyfile.Dispenser, what string, values map[string]*string, timeout *caddy.Duration, others map[string]func() error) error {
+// directoryBlock reads the block of a directory: words with one value, and others, of
+// which those with a star may repeat.
+func directoryBlock(d *caddyfile.Dispenser, what string, values map[string]*string, others map[string]func() error) error {
 	seen := map[string]bool{}
 	for nest := d.Nesting(); d.NextBlock(nest); {
 		name := d.Val()
@@ -560,8 +562,6 @@ func asked(d *caddyfile.Dispenser, what string, values map[string]*string, timeo
 			if !d.AllArgs(values[name]) {
 				err = d.ArgErr()
 			}
-		case name == "timeout":
-			err = duration(d, timeout)
 		case others[name] != nil:
 			err = others[name]()
 		case others[name+" *"] != nil:

@@ -7,11 +7,14 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/caddymfa/caddymfa/caddymfa/internal/directory"
+	"github.com/caddymfa/caddymfa/caddymfa/internal/event"
 )
 
 func init() {
@@ -24,6 +27,8 @@ func init() {
 type FileDirectory struct {
 	// Path of the file: a name and a number on each line.
 	Path string `json:"path"`
+	// Region is the country of numbers without a country code, ISO 3166-1 alpha-2.
+	Region string `json:"region,omitempty"`
 
 	*directory.File `json:"-"`
 }
@@ -39,7 +44,7 @@ func (d *FileDirectory) Provision(caddy.Context) (err error) {
 	if err := resolveAll("directory file", []resolved{{&path, "path", d.Path}}); err != nil {
 		return err
 	}
-	d.File, err = directory.Open(path)
+	d.File, err = directory.Open(path, d.Region)
 	return err
 }
 
@@ -178,6 +183,37 @@ func authorities(file string) (*tls.Config, error) {
 		return nil, fmt.Errorf("tls_ca: %s holds no certificate in PEM form", file)
 	}
 	return &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}, nil
+}
+
+// staleDirectories counts the files of numbers that cannot be used as they are now.
+var staleDirectories = prometheus.NewGauge(prometheus.GaugeOpts{
+	Namespace: "caddymfa", Name: "directories_stale",
+	Help: "Files of numbers that cannot be used any more as they are; their last good version is in force.",
+})
+
+// watchDirectories tells the operator when a file of numbers cannot be used any more.
+func (a *App) watchDirectories(all directories) {
+	staleDirectories.Set(0)
+	var stale sync.Map // the files that cannot be used
+	for _, d := range all {
+		f, ok := d.(*FileDirectory)
+		if !ok {
+			continue
+		}
+		f.Watch(a.ctx, func(err error) {
+			e := event.Event{Name: event.DirectoryStale, Reason: event.OK, Detail: "the file " + f.Path + " can be used again, and is"}
+			if err != nil {
+				e.Reason, e.Err, e.Detail = event.LastGood, err, "the last good version of "+f.Path+" stays in force until the file is mended"
+				stale.Store(f, true)
+			} else {
+				stale.Delete(f)
+			}
+			n := 0
+			stale.Range(func(any, any) bool { n++; return true })
+			staleDirectories.Set(float64(n))
+			a.observe(a.ctx, e)
+		})
+	}
 }
 
 // directories asks several directories in order.

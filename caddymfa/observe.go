@@ -44,7 +44,7 @@ func (a *App) registerMetrics(ctx caddy.Context, table *session.Table) error {
 		Namespace: "caddymfa", Name: "cache_bytes",
 		Help: "Memory that the copies of sessions take, about; the setting cache bounds it.",
 	}, func() float64 { return float64(table.Bytes()) })
-	for _, c := range []prometheus.Collector{events, copies, enrolmentShut} {
+	for _, c := range []prometheus.Collector{events, copies, enrolmentShut, staleDirectories} {
 		if err := reg.Register(c); err != nil && !errors.As(err, new(prometheus.AlreadyRegisteredError)) {
 			return err
 		}
@@ -61,6 +61,12 @@ func (a *App) observe(ctx context.Context, e event.Event) {
 		a.alarm(AlarmEvent, map[string]any{"limit": string(e.Reason), "detail": e.Detail})
 	case event.StoreLost:
 		a.alarm(StoreLostEvent, map[string]any{"reason": string(e.Reason), "detail": e.Detail})
+	case event.DirectoryStale:
+		data := map[string]any{"reason": string(e.Reason), "detail": e.Detail}
+		if e.Err != nil {
+			data["error"] = e.Err.Error()
+		}
+		a.alarm(DirectoryStaleEvent, data)
 	}
 	c := a.log.Check(level(e), string(e.Name))
 	if c == nil {
@@ -103,6 +109,11 @@ const AlarmEvent = "mfa_limit_alarm"
 // what to do.
 const StoreLostEvent = "mfa_store_lost"
 
+// DirectoryStaleEvent is the event of Caddy's events app for a file of numbers that
+// cannot be used any more (reason last_good_version, error says file, line and
+// cause), or can be again (reason ok).
+const DirectoryStaleEvent = "mfa_directory_stale"
+
 // alarm lets Caddy's events app know, whose handlers nobody waits for.
 func (a *App) alarm(name string, data map[string]any) {
 	if a.emitter == nil || !a.emitter.ShouldEmit(name) {
@@ -119,6 +130,10 @@ func level(e event.Event) zapcore.Level {
 		return zapcore.ErrorLevel
 	case event.Trap, event.Locked, event.Operated, event.Feedback, event.FailedOver, event.SentAgain:
 		return zapcore.WarnLevel
+	case event.DirectoryStale:
+		if e.Reason != event.OK {
+			return zapcore.WarnLevel
+		}
 	case event.Receipt:
 		switch e.Reason {
 		case event.Forged, event.Ambiguous, event.TooLarge, event.Blocked, event.Suspected:

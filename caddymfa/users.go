@@ -99,10 +99,17 @@ func show(w io.Writer, u flow.User) {
 	number := "none"
 	if u.Number != "" {
 		number = u.Number
-		if u.SetBy != "" {
+		switch u.From {
+		case flow.ByDirectory:
+			number += ", from a directory"
+		case flow.ByOperator:
 			number += ", set by " + u.SetBy
+		case flow.ByUser:
+			number += ", given by the user"
 		}
-		number += ", since " + u.VerifiedAt.UTC().Format("2006-01-02 15:04 UTC")
+		if !u.VerifiedAt.IsZero() {
+			number += ", since " + u.VerifiedAt.UTC().Format("2006-01-02 15:04 UTC")
+		}
 	}
 	if !u.Invited.IsZero() {
 		number += ", invited until " + u.Invited.UTC().Format("2006-01-02 15:04 UTC")

@@ -20,27 +20,67 @@ import (
 	"github.com/caddymfa/caddymfa/caddymfa/internal/phone"
 )
 
-// File is a directory in a text file: a user's name, blanks, a number in
-// international form on each line; # begins a comment. A name with blanks
-// stands in double quotes. Files that end in .csv or .json are read as such. The
-// file is read again when it has changed; put a new one in its place by renaming,
-// so that nobody reads half of it.
+// File is a directory in a text file: a user's name, blanks, a number on each line;
+// # begins a comment. A name with blanks stands in double quotes. Files that end in
+// .csv or .json are read as such. The file is read again when it has changed; put a
+// new one in its place by renaming, so that nobody reads half of it. Of a file that
+// cannot be used any more the last good version stays in force (people P19).
 type File struct {
-	path string
+	path, region string
 
 	mu      sync.Mutex
+	report  func(error)
 	numbers map[string]string
-	stamp   time.Time
+	version version
 	looked  time.Time
+	broken  string // what was reported last, "" while the file is good
 }
 
-// lookEvery is how often the file's time is looked at.
+// version tells a changed file from the one that was read.
+type version struct {
+	at   time.Time
+	size int64
+}
+
+// lookEvery is how often it is looked whether the file has changed.
 const lookEvery = 2 * time.Second
 
-// Open reads the file. A line that cannot be used is an error that names it.
-func Open(path string) (*File, error) {
-	f := &File{path: path}
+// format is how a file has to be, for who reads an error.
+const format = "a line is a name, blanks or a tab, and a number; a name with blanks stands in double quotes, # begins a comment; .csv has the two in columns, .json is an object of them"
+
+// errEmptied keeps a file that an editor or a full disk has cut from taking
+// everybody's number away.
+var errEmptied = errors.New("holds no name any more; if nobody is meant to have a number, load the configuration again")
+
+// Open reads the file. A line that cannot be used is an error that names it. region
+// is the country of numbers without a country code (ISO 3166-1 alpha-2), "" where
+// every number has one.
+func Open(path, region string) (*File, error) {
+	f := &File{path: path, region: region}
 	return f, f.load()
+}
+
+// Watch looks at the file every two seconds for as long as the context lives.
+// report is told once when the file cannot be used any more, and with nil when it
+// can be used again. It must not ask the directory.
+func (f *File) Watch(ctx context.Context, report func(error)) {
+	f.mu.Lock()
+	f.report = report
+	f.mu.Unlock()
+	go func() {
+		tick := time.NewTicker(lookEvery)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+				f.mu.Lock()
+				f.look()
+				f.mu.Unlock()
+			}
+		}
+	}()
 }
 
 func (f *File) load() error {
@@ -55,13 +95,13 @@ func (f *File) load() error {
 	defer func() { _ = file.Close() }()
 	numbers := map[string]string{}
 	err = entries(f.path, file, func(where, user, number string) error {
-		p, err := phone.Parse(number, "")
-		if err != nil {
-			return fmt.Errorf("directory: %s: the number is missing or not in international form, such as +447400123456", where)
-		}
 		key := intake.FoldUser(user)
 		if key == "" {
-			return fmt.Errorf("directory: %s: the name is missing", where)
+			return fmt.Errorf("directory: %s: the name is missing; %s", where, format)
+		}
+		p, err := phone.Parse(number, f.region)
+		if err != nil {
+			return fmt.Errorf("directory: %s: %s; %s", where, f.wrong(number), format)
 		}
 		if other, twice := numbers[key]; twice && other != p.E164() {
 			return fmt.Errorf("directory: %s: this user stands in the file twice, with different numbers (case, width and blanks do not count)", where)
@@ -72,8 +112,24 @@ func (f *File) load() error {
 	if err != nil {
 		return err
 	}
-	f.numbers, f.stamp, f.looked = numbers, info.ModTime(), time.Now()
+	if len(numbers) == 0 && len(f.numbers) > 0 {
+		return fmt.Errorf("directory: %s: %w", f.path, errEmptied)
+	}
+	f.numbers, f.version = numbers, version{info.ModTime(), info.Size()}
 	return nil
+}
+
+// wrong says what is wrong with a number, without naming it.
+func (f *File) wrong(number string) string {
+	switch number = strings.TrimSpace(number); {
+	case number == "":
+		return "the number is missing"
+	case f.region == "" && !strings.HasPrefix(number, "+") && !strings.HasPrefix(number, "00"):
+		return "the number has no country code: write it such as +447400123456, or name the country with region in the block of directory file"
+	case f.region != "":
+		return "this is no phone number, neither with its country code, such as +447400123456, nor one of " + f.region
+	}
+	return "this is no phone number: write it with its country code, such as +447400123456"
 }
 
 // entries reads a file by the end of its name: .json is an object of names and
@@ -176,21 +232,32 @@ func split(line string) (user, number string, ok bool) {
 	return user, strings.TrimSpace(number), true
 }
 
-// Number implements the flow's Directory. A file that has become unreadable is
-// an error, not an empty directory: nobody is then without a second factor.
+// Number implements the flow's Directory. A file that has become unusable goes on
+// to say what it said before: one line that somebody has mistyped shuts nobody out,
+// and nobody is without a second factor.
 func (f *File) Number(_ context.Context, user string) (string, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if time.Since(f.looked) >= lookEvery {
-		info, err := os.Stat(f.path)
-		if err != nil {
-			return "", fmt.Errorf("directory: %w", err)
-		}
-		if info.ModTime().Equal(f.stamp) {
-			f.looked = time.Now()
-		} else if err := f.load(); err != nil {
-			return "", err
-		}
+		f.look()
 	}
 	return f.numbers[intake.FoldUser(user)], nil
+}
+
+// look reads the file if it has changed, and one that could not be used at every
+// look, because rights that are mended change no time.
+func (f *File) look() {
+	f.looked = time.Now()
+	info, err := os.Stat(f.path)
+	if err == nil && f.broken == "" && f.version == (version{info.ModTime(), info.Size()}) {
+		return
+	}
+	now := ""
+	if err = f.load(); err != nil {
+		now = err.Error()
+	}
+	if now != f.broken && f.report != nil {
+		f.report(err)
+	}
+	f.broken = now
 }

@@ -38,6 +38,7 @@ const (
 	Trap            Name = "trap"             // an answer showed a login by an unknown door
 	StoreFailed     Name = "store_failed"     // the store could not answer; everything is refused, but for what Reason says
 	StoreLost       Name = "store_lost"       // the store has lost what it held, or was put back to an older state: nobody enrols until an operator confirms
+	DirectoryStale  Name = "directory_stale"  // a file of numbers cannot be used as it is now: Err says why; with OK it can again
 	Observed        Name = "observed"         // mode observe: Reason is the row that the request would have met
 	APICall         Name = "api_call"         // a call of the API: Detail says which
 )
@@ -153,6 +154,9 @@ const (
 	StoreRestored  Reason = "store_restored"  // an older copy
 	StoreSealed    Reason = "store_sealed"    // its birth record is sealed with a secret that is not configured
 	EnrolmentShut  Reason = "enrolment_shut"
+
+	// Of a file of numbers that cannot be used as it is now.
+	LastGood Reason = "last_good_version"
 
 	// Endings.
 	Logout       Reason = "logout"

@@ -37,6 +37,9 @@ type User struct {
 	Number     string    `json:"number,omitempty"`
 	VerifiedAt time.Time `json:"verified_at,omitzero"`
 	SetBy      string    `json:"set_by,omitempty"`
+	// From says where codes go: the number of a directory, of an operator, or the
+	// user's own, proven by a code.
+	From NumberFrom `json:"number_from,omitempty"`
 	// Mark says why the number, also a directory's, gets no text by itself; nil for
 	// most.
 	Mark *limit.Mark `json:"number_mark,omitempty"`
@@ -50,6 +53,16 @@ type User struct {
 	// Invited is until when the user may name a number, zero for not invited.
 	Invited time.Time `json:"invited_until,omitzero"`
 }
+
+// NumberFrom is where a number comes from.
+type NumberFrom string
+
+// The sources of numbers.
+const (
+	ByDirectory NumberFrom = "directory"
+	ByOperator  NumberFrom = "operator"
+	ByUser      NumberFrom = "user"
+)
 
 // UID is a user's name for programs: 32 hex digits.
 func (f *Flow) UID(app, user string) string { return account.UID(app, user) }
@@ -147,10 +160,7 @@ func (f *Flow) Show(ctx context.Context, o Operator) (User, error) {
 	if a.Codes != nil {
 		out.Codes = len(a.Codes.Hashes)
 	}
-	if n, err := phone.Parse(a.Number, ""); err == nil {
-		out.Number = n.Masked()
-	}
-	if number := cmp.Or(a.Number, a.Directory); number != "" {
+	if number := f.showNumber(ctx, user, a, &out); number != "" {
 		m, err := f.Limits.Marked(ctx, number)
 		if err != nil {
 			return User{}, err
@@ -159,6 +169,32 @@ func (f *Flow) Show(ctx context.Context, o Operator) (User, error) {
 		}
 	}
 	return out, nil
+}
+
+// showNumber finds the number that codes go to, as a login does: a directory's word
+// goes before what was enrolled. Of a directory that is away it is the word of the
+// last login.
+func (f *Flow) showNumber(ctx context.Context, user string, a account.Account, out *User) (number string) {
+	if f.Directory != nil {
+		var err error
+		if number, err = f.Directory.Number(ctx, user); err != nil {
+			number = a.Directory
+		}
+	}
+	switch {
+	case number != "":
+		out.From, out.SetBy, out.VerifiedAt = ByDirectory, "", time.Time{}
+	case a.Number == "":
+		return ""
+	case a.By != "":
+		number, out.From = a.Number, ByOperator
+	default:
+		number, out.From = a.Number, ByUser
+	}
+	if n, err := phone.Parse(number, ""); err == nil {
+		out.Number = n.Masked()
+	}
+	return number
 }
 
 // Reset takes a user's second factor away, and everything that came with it:

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/caddymfa/caddymfa/caddymfa/internal/event"
+	"github.com/caddymfa/caddymfa/caddymfa/internal/flow"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/gate"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/login"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/match"
@@ -208,4 +209,30 @@ func TestPeople_P10_TheWantedPage(t *testing.T) {
 			t.Error(c.cookies)
 		}
 	}, func(g *gate.Gate, _ *login.Config) { g.Site.Home, g.LoginPage.Next = []string{"/home"}, "" })
+}
+
+// TestPeople_P19_ShowSaysWhereANumberComesFrom: a directory's word goes before what
+// was enrolled, as at a login.
+func TestPeople_P19_ShowSaysWhereANumberComesFrom(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		show := func(user, number string, from flow.NumberFrom, by string) {
+			t.Helper()
+			u, err := w.flow().Show(t.Context(), operator(user))
+			if err != nil || !strings.HasSuffix(u.Number, number) || (u.Number == "") != (number == "") || u.From != from || u.SetBy != by {
+				t.Errorf("%s: %+v, %v; want %q from %q by %q", user, u, err, number, from, by)
+			}
+		}
+		alice := numbers["alice"]
+		show("alice", alice[len(alice)-2:], flow.ByDirectory, "")
+		if err := w.flow().SetNumberOf(t.Context(), operator("alice"), numbers["bob"]); err != nil {
+			t.Fatal(err)
+		}
+		show("alice", alice[len(alice)-2:], flow.ByDirectory, "")
+		if err := w.flow().SetNumberOf(t.Context(), operator("mallory"), numbers["bob"]); err != nil {
+			t.Fatal(err)
+		}
+		bob := numbers["bob"]
+		show("mallory", bob[len(bob)-2:], flow.ByOperator, "carol")
+		show("nobody", "", "", "")
+	})
 }
