@@ -33,6 +33,16 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 	if err != nil {
 		return nil, err
 	}
+	h.Next() // so that errors have their file and line
+	if h.NextArg() && h.Val() == "off" {
+		if matchers != nil {
+			return nil, h.Err("mfa off takes no matcher: it says that the whole site, or the handle that it stands in, is meant to be open")
+		}
+		if h.NextArg() || h.NextBlock(0) {
+			return nil, h.Err("mfa off stands alone: settings behind it would have been without effect")
+		}
+		return h.NewRoute(nil, &Handler{Off: true}), nil
+	}
 	for name := range matchers {
 		if name != "host" && name != "remote_ip" && name != "client_ip" {
 			return nil, h.Errf("mfa cannot stand behind the matcher %q: a client could choose a request that it does not match and reach the application without a code; "+
@@ -40,6 +50,7 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 		}
 	}
 	m := new(Handler)
+	h.Reset()
 	if err := m.UnmarshalCaddyfile(h.Dispenser); err != nil {
 		return nil, err
 	}
@@ -132,7 +143,6 @@ func init() {
 // UnmarshalCaddyfile sets up the handler from tokens. Syntax:
 //
 //	mfa off
-//
 //	mfa [<matcher>] {
 //		app             <name> [shared]
 //		preset          <name> [<base path>]
@@ -191,10 +201,6 @@ func (h *Handler) parse(d *caddyfile.Dispenser, at map[string]string) error {
 	first := caddyfile.NewDispenser(tokens)
 	first.Next()
 	if first.NextArg() {
-		if first.Val() == modeOff && !first.NextArg() && !first.NextBlock(first.Nesting()) {
-			h.Mode = modeOff
-			return nil
-		}
 		return first.Errf("unexpected argument %q: settings stand in the block", first.Val())
 	}
 	for nest := first.Nesting(); first.NextBlock(nest); {

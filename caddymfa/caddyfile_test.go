@@ -77,7 +77,7 @@ func TestErrors(t *testing.T) {
 	const ok = "login {\npath /l\nuser constant x\nsuccess cookie x\n}\n"
 	for name, tc := range map[string]struct{ in, want string }{
 		"second global block":           {"{\nmfa {\nsms console\n}\nmfa {\nsms console\n}\n}\n", "second global mfa block"},
-		"J12 path matcher":              {globalBlock + ":9999 {\nmfa /admin/* {\n" + ok + "}\n}\n", "public"},
+		"J12 path matcher":              {globalBlock + ":9999 {\nmfa /admin/* {\n" + ok + "}\n}\n", "public, at Caddyfile:8"},
 		"J12 named matcher":             {globalBlock + ":9999 {\n@x not path /a\nmfa @x {\n" + ok + "}\n}\n", "matcher"},
 		"no global block":               {":9999 {\nmfa {\n" + ok + "}\n}\n", "needs the global option mfa"},
 		"a global block that fails":     {strings.Replace(globalBlock, "countries GB", "countries XX", 1) + ":9999 {\nmfa {\n" + ok + "}\n}\n", `country "XX" is not known`},

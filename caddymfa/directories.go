@@ -74,6 +74,9 @@ type LDAPDirectory struct {
 	cached *directory.Cached
 }
 
+// SecretFields implements [SecretKeeper].
+func (LDAPDirectory) SecretFields() []string { return []string{"bind_password"} }
+
 // CaddyModule returns the module's information.
 func (LDAPDirectory) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "mfa.directories.ldap", New: func() caddy.Module { return new(LDAPDirectory) }}
@@ -131,6 +134,9 @@ type HTTPDirectory struct {
 
 	cached *directory.Cached
 }
+
+// SecretFields implements [SecretKeeper].
+func (HTTPDirectory) SecretFields() []string { return []string{"headers"} }
 
 // CaddyModule returns the module's information.
 func (HTTPDirectory) CaddyModule() caddy.ModuleInfo {

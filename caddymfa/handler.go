@@ -2,7 +2,6 @@ package caddymfa
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -30,6 +29,9 @@ func init() {
 // application's cookies on this side, its own login recognised and an SMS code
 // behind it.
 type Handler struct {
+	// Off says that what stands behind is meant to be open. There is no gate then,
+	// and lint does not ask for one.
+	Off bool `json:"off,omitempty"`
 	// App names the application on pages and in texts, and is what sessions and
 	// enrolments are bound to. Default: the site's first host; a site for hosts
 	// that it does not name needs it.
@@ -75,9 +77,8 @@ type Handler struct {
 	// Default: 403.
 	ChallengeStatus int `json:"challenge_status,omitempty"`
 	// Mode is enforce or observe. To observe is to touch nothing: requests and
-	// answers pass as they are, and the log says what the gate would have done. Off is
-	// no gate at all: it tells lint that what follows is meant to be open, and nothing
-	// else may be set beside it. Default: enforce.
+	// answers pass as they are, and the log says what the gate would have done.
+	// Default: enforce.
 	Mode string `json:"mode,omitempty"`
 	// Traps are lines of conditions that show a login by an unknown door.
 	Traps [][]match.Condition `json:"traps,omitempty"`
@@ -137,7 +138,6 @@ func (Handler) CaddyModule() caddy.ModuleInfo {
 const (
 	modeEnforce     = "enforce"
 	modeObserve     = "observe"
-	modeOff         = "off"
 	defaultPrefix   = "/mfa"
 	defaultMaxReply = 256 << 10
 	maxMaxReply     = 512 << 10 // sealed and in JSON it must fit into a record
@@ -147,10 +147,7 @@ const (
 // around the code, or lock everybody out.
 func (h *Handler) Provision(ctx caddy.Context) error {
 	h.log = ctx.Logger()
-	if h.Mode == modeOff {
-		if text, err := json.Marshal(h); err != nil || string(text) != `{"mode":"off"}` {
-			return errors.New("mfa off: there is no gate, so nothing else can be set; take the off away, or the rest")
-		}
+	if h.Off {
 		return nil
 	}
 	mod, err := ctx.AppIfConfigured("mfa")
@@ -213,10 +210,10 @@ func prepare(parent, own *http.Request, w http.ResponseWriter) *http.Request {
 
 // ServeHTTP runs the gate.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
-	switch h.Mode {
-	case modeOff:
+	if h.Off {
 		return next.ServeHTTP(w, r)
-	case modeObserve:
+	}
+	if h.Mode == modeObserve {
 		return h.observe(w, r, next)
 	}
 	ctx := r.Context()

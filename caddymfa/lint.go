@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -31,7 +32,7 @@ func lintCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "lint --config <file>",
 		Short: "Finds ways round the gate, and what weakens it",
-		Long:  "Loads a configuration as caddy validate does and looks for what operators get wrong: handlers that no gate covers, error routes and caches outside of it, proxies that are believed too much, secrets in the file, public paths that cover a login, and what is missing in a login rule. In a Caddyfile it names the line. Ends with 1 when it has found something.",
+		Long:  "Loads a configuration as caddy validate does and looks for what operators get wrong: handlers that no gate covers, error routes and caches outside of it, proxies that are believed too much, secrets in the file, public paths that cover a login, and what is missing in a login rule. In a Caddyfile it names the line. A site that is meant to be open says so by mfa off. Ends with 0 only when nothing was found, so that a script may go on.",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			servers, text, file, err := provisioned(config, adapter)
@@ -64,8 +65,11 @@ type linter struct {
 	lines  lines
 	found  []finding
 	gates  []*Handler
-	cached bool // a cache stands before what is walked
-	depth  int
+	// anonymous are the gates before which nothing sets the header that names the
+	// user, at one of their places at least.
+	anonymous []*Handler
+	cached    bool // a cache stands before what is walked
+	depth     int
 }
 
 // lint looks at all servers. text is the configuration in JSON: what Caddy has
@@ -155,11 +159,14 @@ type configuration struct {
 
 // coverage is what stands before a handler.
 type coverage struct {
-	gate *Handler // enforcing, and for every client; or one that says that what follows is meant to be open
-	// copied are the request headers that an answer of forward_auth has set.
-	copied []string
+	gate *Handler // enforcing, and for every client
 	// part is why a gate stands there for some clients only, or only looks.
 	part string
+	// open: mfa off says that it is meant.
+	open bool
+	// copied are the request headers that a forward_auth has set, and taken from the
+	// client.
+	copied []string
 }
 
 func (l *linter) say(where, format string, args ...any) {
@@ -194,14 +201,21 @@ func (l *linter) walk(routes caddyhttp.RouteList, where string, c coverage) cove
 func (l *linter) handler(h caddyhttp.MiddlewareHandler, at string, c coverage, sets caddyhttp.MatcherSets) coverage {
 	switch h := h.(type) {
 	case *Handler:
-		if h.Mode == modeOff {
-			return coverage{gate: h}
+		if h.Off {
+			if c.gate != nil {
+				l.say(at, "mfa off stands behind a gate and opens nothing; write public in the block of mfa, or put what is open into a handle of its own beside that of the gate")
+			}
+			c.open = true
+			return c
+		}
+		if c.open {
+			l.say(at, "mfa and mfa off stand in one site: say one of them")
 		}
 		if !slices.Contains(l.gates, h) {
 			l.gates = append(l.gates, h)
 		}
-		if name, ok := headerOf(h.FirstFactor); ok && !slices.Contains(c.copied, name) {
-			l.say("mfa "+cmp.Or(h.App, h.gate.Site.App)+", ", "first_factor %s believes a request header: without forward_auth (copy_headers %s) before it a client names itself", h.FirstFactor, name)
+		if header := believed(h); header != "" && !slices.Contains(c.copied, header) {
+			l.anonymous = append(l.anonymous, h)
 		}
 		if l.cached {
 			l.say(at, "a cache stands outside of mfa: it may show a page of one user to another who has not signed in; put it inside, by route { mfa … cache … }")
@@ -226,8 +240,10 @@ func (l *linter) handler(h caddyhttp.MiddlewareHandler, at string, c coverage, s
 			return l.walk(caddyhttp.RouteList{*named}, at, c)
 		}
 	case *reverseproxy.Handler:
-		if asks(h) {
-			c.copied = append(slices.Clone(c.copied), copied(h)...)
+		if copies, ok := forwardAuth(h); ok {
+			if len(sets) == 0 { // with a matcher it asks for some requests only
+				c.copied = append(slices.Clone(c.copied), copies...)
+			}
 			return c
 		}
 		l.uncovered(at, "reverse_proxy to "+upstreams(h), c)
@@ -250,7 +266,7 @@ func (l *linter) handler(h caddyhttp.MiddlewareHandler, at string, c coverage, s
 
 func (l *linter) uncovered(at, what string, c coverage) {
 	switch {
-	case c.gate != nil:
+	case c.gate != nil, c.open:
 	case c.part != "":
 		l.say(at, "%s can be reached without a second factor: %s", what, c.part)
 	case strings.Contains(at, "handle_errors"):
@@ -258,6 +274,42 @@ func (l *linter) uncovered(at, what string, c coverage) {
 	default:
 		l.say(at, "%s stands before or beside mfa: no gate covers it", what)
 	}
+}
+
+// forwardAuth reports whether a proxy is what forward_auth stands for: a question to
+// another server, whose good answer lets the request go on, and whose other answers
+// are the client's. The headers are those that it takes from a client and sets itself.
+func forwardAuth(h *reverseproxy.Handler) (copied []string, ok bool) {
+	if h.Rewrite == nil || h.Rewrite.Method != http.MethodGet || len(h.HandleResponse) == 0 {
+		return nil, false
+	}
+	good := h.HandleResponse[0]
+	if good.Match == nil || !slices.Equal(good.Match.StatusCode, []int{2}) {
+		return nil, false
+	}
+	for _, r := range good.Routes {
+		for _, one := range r.Handlers {
+			switch one := one.(type) {
+			case *headers.Handler:
+				if one.Request != nil && len(r.MatcherSets) == 0 {
+					copied = append(copied, one.Request.Delete...)
+				}
+			case *caddyhttp.VarsMiddleware, caddyhttp.VarsMiddleware:
+			default:
+				return nil, false // it answers by itself
+			}
+		}
+	}
+	return copied, true
+}
+
+// believed is the request header that names the user for a gate, "" for none.
+func believed(h *Handler) string {
+	name, ok := strings.CutPrefix(h.FirstFactor, "{http.request.header.")
+	if !ok {
+		return ""
+	}
+	return http.CanonicalHeaderKey(strings.TrimSuffix(name, "}"))
 }
 
 func redirects(r *caddyhttp.StaticResponse) bool {
@@ -324,49 +376,6 @@ func upstreams(h *reverseproxy.Handler) string {
 	return strings.Join(dials, " ")
 }
 
-// headerOf is the request header that a placeholder stands for.
-func headerOf(placeholder string) (name string, ok bool) {
-	name, ok = strings.CutPrefix(placeholder, "{http.request.header.")
-	return http.CanonicalHeaderKey(strings.TrimSuffix(name, "}")), ok
-}
-
-// asks reports whether a proxy is forward_auth: it asks somebody whether a request
-// may pass, and shows nothing of an application.
-func asks(h *reverseproxy.Handler) bool {
-	return h.Rewrite != nil && h.Rewrite.Method == http.MethodGet && h.Rewrite.URI != "" &&
-		slices.ContainsFunc(h.HandleResponse, func(r caddyhttp.ResponseHandler) bool {
-			return r.Match != nil && slices.Equal(r.Match.StatusCode, []int{2}) && len(r.Match.Headers) == 0 && r.StatusCode == ""
-		})
-}
-
-// copied are the request headers that forward_auth sets from its answer, and takes
-// from the client.
-func copied(h *reverseproxy.Handler) (names []string) {
-	deleted, set := map[string]bool{}, map[string]bool{}
-	for _, r := range h.HandleResponse {
-		for _, route := range r.Routes {
-			for _, op := range route.Handlers {
-				op, ok := op.(*headers.Handler)
-				if !ok || op.Request == nil {
-					continue
-				}
-				for _, name := range op.Request.Delete {
-					deleted[http.CanonicalHeaderKey(name)] = true
-				}
-				for name := range op.Request.Set {
-					set[http.CanonicalHeaderKey(name)] = true
-				}
-			}
-		}
-	}
-	for name := range set {
-		if deleted[name] {
-			names = append(names, name)
-		}
-	}
-	return names
-}
-
 // upstreams warns of an application on a public address: whoever reaches it
 // there does not pass the gate.
 func (l *linter) upstreams(at string, h *reverseproxy.Handler) {
@@ -410,6 +419,9 @@ func (l *linter) gate(h *Handler) {
 				l.say(where+l.lines.of(h, "public "+q.String()), "public %s covers the login %s at %s: pages that show the login are then asked for without their cookies; name what is public more narrowly", q, rule.Name, p)
 			}
 		}
+	}
+	if slices.Contains(l.anonymous, h) {
+		l.say(where, "first_factor %s believes a request header: without forward_auth (copy_headers) before it, for every request, a client names itself", h.FirstFactor)
 	}
 	if string(h.gate.Site.Enroll) == "self" && !slices.ContainsFunc(h.Logins, func(c login.Config) bool { return c.Identity != nil }) && h.FirstFactor == "" {
 		l.say(where, "users give their own number, and no login asks the application who they are (identity): a name that the answer gives in another spelling would enrol again; add identity, or use a directory")
@@ -505,29 +517,82 @@ func covers(q match.Request, c login.Config) string {
 	return ""
 }
 
-// secretKeys are the settings of the global option whose values are secrets.
-var secretKeys = []string{"secrets", "secret", "password", "auth_token", "secondary_auth_token", "api_key_secret"}
+// SecretKeeper is what a module of the app mfa implements to name its own secrets.
+type SecretKeeper interface {
+	// SecretFields are the names in JSON of the fields that hold secrets. The values
+	// of a field that is an object or a list are all secrets.
+	SecretFields() []string
+}
+
+// guests are the fields of the app that hold modules, and where their names stand.
+var guests = map[string]struct{ namespace, key string }{
+	"store": {"mfa.stores", "backend"}, "senders": {"mfa.senders", "provider"}, "directories": {"mfa.directories", "kind"},
+}
+
+// secretFields are those that the module of a configuration names itself.
+func secretFields(field string, config map[string]any) []string {
+	where, ok := guests[field]
+	if !ok {
+		return nil
+	}
+	name, _ := config[where.key].(string)
+	info, err := caddy.GetModule(where.namespace + "." + name)
+	if err != nil {
+		return nil
+	}
+	keeper, _ := info.New().(SecretKeeper)
+	if keeper == nil {
+		return nil
+	}
+	return keeper.SecretFields()
+}
+
+// placed is a value that Caddy puts in when it loads a configuration.
+var placed = regexp.MustCompile(`\{[a-z_]+\.[^{}]+\}`)
+
+// harmless are headers and fields of gateways that hold no secret.
+var harmless = regexp.MustCompile(`(?i)^(accept.*|content-.*|user-agent|to|from|text|body|message|sender|type|lang.*|unicode)$`)
 
 // literals finds secrets that stand in a configuration itself, written there or
 // put there by {$VAR}: the admin API, caddy adapt and autosave.json show them.
 func literals(app any) (found []finding) {
-	var walk func(path string, v any, secret bool)
-	walk = func(path string, v any, secret bool) {
+	var walk func(path, name string, v any, secrets []string, secret bool)
+	walk = func(path, name string, v any, secrets []string, secret bool) {
 		switch v := v.(type) {
 		case map[string]any:
+			if own := secretFields(strings.Split(path, ".")[0], v); own != nil {
+				secrets = own
+			}
+			if n, ok := v["name"].(string); ok && secret { // a field of a form
+				walk(path+" "+n, n, v["value"], nil, true)
+				return
+			}
 			for _, k := range slices.Sorted(maps.Keys(v)) {
-				walk(strings.TrimPrefix(path+"."+k, "."), v[k], slices.Contains(secretKeys, k))
+				walk(strings.TrimPrefix(path+"."+k, "."), k, v[k], secrets, secret || slices.Contains(secrets, k))
 			}
 		case []any:
 			for i, e := range v {
-				walk(fmt.Sprintf("%s.%d", path, i), e, secret)
+				walk(fmt.Sprintf("%s.%d", path, i), name, e, secrets, secret)
 			}
 		case string:
-			if secret && v != "" && !strings.Contains(v, "{") {
+			if v != "" && !placed.MatchString(v) && (secret && !harmless.MatchString(name) && !texted(v) || carriesPassword(v)) {
 				found = append(found, finding{"global option mfa, " + path, "the secret stands in the configuration itself (perhaps by {$VAR}), where the admin API and autosave.json show it: use {env.VAR} or {file./path}"})
 			}
 		}
 	}
-	walk("", app, false)
+	walk("", "", app, []string{"secrets", "secret"}, false)
 	return found
+}
+
+// texted reports whether a value is made of what is sent.
+func texted(v string) bool { return strings.Contains(v, "{to}") || strings.Contains(v, "{text}") }
+
+// carriesPassword reports whether a value is an address with a password in it.
+func carriesPassword(v string) bool {
+	u, err := url.Parse(v)
+	if err != nil || u.User == nil {
+		return false
+	}
+	word, ok := u.User.Password()
+	return ok && word != ""
 }

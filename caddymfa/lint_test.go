@@ -42,10 +42,7 @@ func loaded(t *testing.T, text string, args ...string) (string, error) {
 const siteOf = "app.example.com {\n%\n}\n"
 
 func TestAttack_I5_LintFindsWaysRound(t *testing.T) {
-	const (
-		gate  = "mfa {\npreset wordpress\n}\n"
-		asked = "forward_auth 127.0.0.1:9091 {\nuri /api/authz/forward-auth\ncopy_headers Remote-User Remote-Groups\n}\n"
-	)
+	const gate = "mfa {\npreset wordpress\n}\n"
 	site := func(inside string) string { return globalBlock + strings.Replace(siteOf, "%", inside, 1) }
 	reports := func(to string) string {
 		return strings.Replace(site(gate+"reverse_proxy 127.0.0.1:1"), "sms console", "sms twilio {\naccount_sid AC0123456789abcdef0123456789abcdef\nauth_token {env.TWILIO}\nfrom +447700900000\nstatus_callback "+to+"\n}", 1)
@@ -70,11 +67,6 @@ func TestAttack_I5_LintFindsWaysRound(t *testing.T) {
 		"proxies from the left":       {strings.Replace(site(gate+"reverse_proxy 127.0.0.1:1"), "{\n", "{\nservers {\ntrusted_proxies static 10.0.0.1\n}\n", 1), "trusted_proxies_strict"},
 		"a secret in the file":        {strings.Replace(site(gate+"reverse_proxy 127.0.0.1:1"), "sms console", "sms console\nsecret abcdefghijklmnopqrstuvwxyz0123456789", 1), "stands in the configuration itself"},
 		"a header is believed":        {site("mfa {\nfirst_factor {http.request.header.Remote-User}\n}\nreverse_proxy 127.0.0.1:1"), "a client names itself"},
-		"P16 forward_auth before":     {site(asked + "mfa {\nfirst_factor {http.request.header.Remote-User}\nenroll invite\n}\nreverse_proxy 127.0.0.1:1"), ""},
-		"P16 another header is asked": {site(asked + "mfa {\nfirst_factor {http.request.header.X-User}\nenroll invite\n}\nreverse_proxy 127.0.0.1:1"), "copy_headers X-User"},
-		"P16 forward_auth alone":      {globalBlock + "app.example.com {\n" + asked + "reverse_proxy 127.0.0.1:1\n}\n", "reverse_proxy to 127.0.0.1:1 stands before or beside mfa"},
-		"P18 meant to be open":        {globalBlock + "www.example.com {\nmfa off\nfile_server\nhandle_errors {\nmfa off\nfile_server\n}\n}\n" + strings.Replace(siteOf, "%", gate+"reverse_proxy 127.0.0.1:1", 1), ""},
-		"P18 not all of it":           {globalBlock + "www.example.com {\nmfa off\nfile_server\n}\nold.example.com {\nfile_server\n}\n", "old.example.com: file_server stands before or beside mfa"},
 		"self without identity":       {site("mfa {\nlogin {\npath /l\nuser answer_cookie u\nsuccess cookie s\n}\nenroll self\n}\nreverse_proxy 127.0.0.1:1"), "no login asks the application"},
 		"no second factor for anyone": {site("mfa {\npreset wordpress\npolicy off\n}\nreverse_proxy 127.0.0.1:1"), "asks nobody"},
 		"reports to a gate":           {reports("https://app.example.com/mfa/receipts"), ""},
@@ -317,5 +309,101 @@ func TestExplainAndPresetsFromTheCommandLine(t *testing.T) {
 		if !strings.Contains(out.String(), tc.want) {
 			t.Errorf("presets %s: %s", tc.name, out.String())
 		}
+	}
+}
+
+// TestPeople_P18_ASiteThatIsMeantToBeOpenSaysSo: and only then lint is silent.
+func TestPeople_P18_ASiteThatIsMeantToBeOpenSaysSo(t *testing.T) {
+	const (
+		gate = "mfa {\npreset wordpress\n}\n"
+		app  = "reverse_proxy 127.0.0.1:1\n"
+	)
+	site := func(inside ...string) string {
+		out := globalBlock
+		for i, text := range inside {
+			out += fmt.Sprintf("s%d.example.com {\n%s\n}\n", i, text)
+		}
+		return out
+	}
+	for name, tc := range map[string]struct{ in, want string }{
+		"open and meant":               {site("mfa off\n" + app), ""},
+		"beside a site with a gate":    {site("mfa off\n"+app, gate+app), ""},
+		"open and not meant beside it": {site("mfa off\n"+app, app), "s1.example.com: reverse_proxy to 127.0.0.1:1 stands before or beside mfa"},
+		"one handle":                   {site("handle /status/* {\nmfa off\n" + app + "}\nhandle {\n" + gate + app + "}"), ""},
+		"another handle":               {site("handle /status/* {\nmfa off\n" + app + "}\nhandle {\n" + app + "}"), "stands before or beside mfa"},
+		"error routes":                 {site("mfa off\n" + app + "handle_errors {\n" + app + "}"), "outside of every gate when something fails"},
+		"behind a gate":                {site(gate + "handle /x/* {\nmfa off\n" + app + "}"), "mfa off stands behind a gate and opens nothing"},
+		"both":                         {site("route {\nmfa off\n" + gate + app + "}"), "say one of them"},
+		"with a matcher":               {site("mfa /x/* off\n" + app), "mfa off takes no matcher"},
+		"with settings":                {site("mfa off {\napp x\n}\n" + app), "mfa off stands alone"},
+		"with another word":            {site("mfa off please\n" + app), "mfa off stands alone"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			out, err := loaded(t, tc.in, "lint")
+			if err != nil {
+				out += err.Error()
+			}
+			switch {
+			case tc.want == "" && (err != nil || !strings.Contains(out, "nothing found")):
+				t.Errorf("%v\n%s", err, out)
+			case tc.want != "" && (err == nil || !strings.Contains(out, tc.want)):
+				t.Errorf("%v, want %q\n%s", err, tc.want, out)
+			}
+		})
+	}
+}
+
+// TestPeople_P16_ForwardAuthIsNoWayRound: what it asks is no application, and the
+// header that it sets is not the client's. Without it, or for some requests only, it is.
+func TestPeople_P16_ForwardAuthIsNoWayRound(t *testing.T) {
+	const (
+		auth = "forward_auth 127.0.0.1:2 {\nuri /api/authz\ncopy_headers Remote-User Remote-Groups\n}\n"
+		gate = "mfa {\nfirst_factor {http.request.header.Remote-User}\nenroll invite\n}\n"
+		app  = "reverse_proxy 127.0.0.1:1\n"
+	)
+	site := func(inside string) string { return globalBlock + strings.Replace(siteOf, "%", inside, 1) }
+	for name, tc := range map[string]struct{ in, want string }{
+		"before it":              {site(auth + gate + app), ""},
+		"in a route":             {site("route {\n" + auth + gate + app + "}"), ""},
+		"absent":                 {site(gate + app), "a client names itself"},
+		"after it":               {site("route {\n" + gate + auth + app + "}"), "a client names itself"},
+		"for some requests only": {site(strings.Replace(auth, "forward_auth", "forward_auth /x/*", 1) + gate + app), "a client names itself"},
+		"another header":         {site(strings.Replace(auth, "Remote-User", "Remote-Name", 1) + gate + app), "a client names itself"},
+		"a proxy that is none":   {site("route {\nreverse_proxy 127.0.0.1:2 {\nmethod GET\n}\n" + gate + app + "}"), "reverse_proxy to 127.0.0.1:2 stands before"},
+		"it without a gate":      {site(auth + app), "reverse_proxy to 127.0.0.1:1 stands before"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			out, err := loaded(t, tc.in, "lint")
+			switch {
+			case tc.want == "" && (err != nil || !strings.Contains(out, "nothing found")):
+				t.Errorf("%v\n%s", err, out)
+			case tc.want != "" && (err == nil || !strings.Contains(out, tc.want)):
+				t.Errorf("%v, want %q\n%s", err, tc.want, out)
+			}
+		})
+	}
+}
+
+// TestLintKnowsTheSecretsOfEveryModule: each module names its own.
+func TestLintKnowsTheSecretsOfEveryModule(t *testing.T) {
+	const secret = "abcdefghijklmnopqrstuvwxyz0123456789"
+	in := "{\nmfa {\nsecret {env.MFA}\nstore redis redis://x:" + secret + "@127.0.0.1:1\ncountries GB\n" +
+		"sms twilio {\naccount_sid AC0123456789abcdef0123456789abcdef\nauth_token 0123456789abcdef0123456789abcdef\nfrom +447700900000\n}\n" +
+		"sms webhook https://sms.example.com {\nheader Authorization \"Bearer " + secret + "\"\nheader Accept application/json\nform apikey " + secret + "\nform to {to}\nform text {text}\nform from ACME\nsecret {env.MFA}\n}\n" +
+		"directory ldap ldaps://127.0.0.1:1 {\nbase dc=x\nbind_dn cn=x\nbind_password " + secret + "\n}\n" +
+		"directory http https://people.example.com/{user} {\nheader X-Key " + secret + "\nheader X-Other {env.MFA}\n}\n}\n}\n" +
+		"app.example.com {\nmfa {\npreset wordpress\n}\nreverse_proxy 127.0.0.1:1\n}\n"
+	t.Setenv("MFA", secret)
+	out, err := loaded(t, in, "lint")
+	if err == nil || strings.Contains(out, secret) {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for _, where := range []string{"store.urls.0", "senders.0.auth_token", "senders.1.headers.Authorization", "senders.1.form.0 apikey", "directories.0.bind_password", "directories.1.headers.X-Key"} {
+		if !strings.Contains(out, "global option mfa, "+where+": the secret stands") {
+			t.Errorf("%s is not found", where)
+		}
+	}
+	if n := strings.Count(out, "the secret stands"); n != 6 {
+		t.Errorf("%d secrets are found\n%s", n, out)
 	}
 }

@@ -37,7 +37,7 @@ func places(s *caddyhttp.Server) map[*Handler]spot {
 			for _, h := range r.Handlers {
 				switch h := h.(type) {
 				case *Handler:
-					if h.Mode == modeOff {
+					if h.Off {
 						continue
 					}
 					all := found[h]

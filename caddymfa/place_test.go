@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -181,5 +182,80 @@ func TestPeople_P5_TwoPortsOfOneHost(t *testing.T) {
 	}
 	if len(seen) != 3 {
 		t.Errorf("%v", seen)
+	}
+}
+
+// TestPeople_P16_WhatForwardAuthCopiesReachesTheApplicationByPlaceholder: the gate
+// takes the headers by which applications are told who the user is off every request,
+// also those that forward_auth has set, as the manual says.
+func TestPeople_P16_WhatForwardAuthCopiesReachesTheApplicationByPlaceholder(t *testing.T) {
+	t.Setenv("XDG_DATA_HOME", t.TempDir())
+	auth := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Remote-User", "alice")
+		w.Header().Set("Remote-Groups", "admins")
+	}))
+	defer auth.Close()
+	app := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprintf(w, "%q %q", r.Header.Values("Remote-User"), r.Header.Values("Remote-Groups"))
+	}))
+	defer app.Close()
+	port := freePort(t)
+	if err := run(t, strings.NewReplacer("PORT", strconv.Itoa(port), "AUTH", auth.Listener.Addr().String(), "APP", app.Listener.Addr().String()).Replace(globalBlock+`
+http://127.0.0.1:PORT {
+	forward_auth AUTH {
+		uri /
+		copy_headers Remote-User Remote-Groups
+	}
+	mfa {
+		app Test
+		first_factor {http.request.header.Remote-User}
+		enroll invite
+		public /open /told
+	}
+	handle /told {
+		reverse_proxy APP {
+			header_up Remote-Groups {http.reverse_proxy.header.Remote-Groups}
+		}
+	}
+	reverse_proxy APP
+}
+`)); err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]string{"/open": `[] []`, "/told": `[] ["admins"]`} {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, fmt.Sprintf("http://127.0.0.1:%d%s", port, path), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Remote-Groups", "forged")
+		answer, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := io.ReadAll(answer.Body)
+		_ = answer.Body.Close()
+		if err != nil || string(got) != want {
+			t.Errorf("%s: %d %s, %v; want %s", path, answer.StatusCode, got, err, want)
+		}
+	}
+}
+
+// TestPeople_P18_WhatIsMeantToBeOpenIsOpen: without a gate, and without its global option.
+func TestPeople_P18_WhatIsMeantToBeOpenIsOpen(t *testing.T) {
+	port := freePort(t)
+	if err := run(t, fmt.Sprintf("http://127.0.0.1:%d {\nmfa off\nrespond hello\n}\n", port)); err != nil {
+		t.Fatal(err)
+	}
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, fmt.Sprintf("http://127.0.0.1:%d/", port), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = answer.Body.Close() }()
+	if got, err := io.ReadAll(answer.Body); err != nil || string(got) != "hello" {
+		t.Errorf("%d %s, %v", answer.StatusCode, got, err)
 	}
 }

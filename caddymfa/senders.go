@@ -61,6 +61,11 @@ type TwilioSender struct {
 	from           string
 }
 
+// SecretFields implements [SecretKeeper].
+func (TwilioSender) SecretFields() []string {
+	return []string{"auth_token", "secondary_auth_token", "api_key_secret"}
+}
+
 // CaddyModule returns the module's information.
 func (TwilioSender) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "mfa.senders.twilio", New: func() caddy.Module { return new(TwilioSender) }}
@@ -113,6 +118,9 @@ type TwilioVerifySender struct {
 	*twilio.Verify `json:"-"`
 }
 
+// SecretFields implements [SecretKeeper].
+func (TwilioVerifySender) SecretFields() []string { return []string{"auth_token", "api_key_secret"} }
+
 // CaddyModule returns the module's information.
 func (TwilioVerifySender) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "mfa.senders.twilio_verify", New: func() caddy.Module { return new(TwilioVerifySender) }}
@@ -161,6 +169,9 @@ type WebhookSender struct {
 
 	*webhook.Sender `json:"-"`
 }
+
+// SecretFields implements [SecretKeeper].
+func (WebhookSender) SecretFields() []string { return []string{"secret", "headers", "form"} }
 
 // CaddyModule returns the module's information.
 func (WebhookSender) CaddyModule() caddy.ModuleInfo {

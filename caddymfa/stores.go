@@ -264,6 +264,9 @@ type RedisStore struct {
 	config redis.Config
 }
 
+// SecretFields implements [SecretKeeper].
+func (RedisStore) SecretFields() []string { return []string{"password"} }
+
 // CaddyModule returns the module's information.
 func (RedisStore) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "mfa.stores.redis", New: func() caddy.Module { return new(RedisStore) }}
