@@ -71,16 +71,16 @@ func TestGoldens(t *testing.T) {
 // TestErrors holds every mistake against what its error must say. Some show
 // when the file is adapted, some when the configuration is provisioned.
 func TestErrors(t *testing.T) {
-	site := func(block string) string { return globalBlock + ":9999 {\n\tmfa {\n" + block + "\n\t}\n}\n" }
+	site := func(block string) string { return globalBlock + "http://a.example.com:9999 {\n\tmfa {\n" + block + "\n\t}\n}\n" }
 	global := func(block string) string { return "{\n\tmfa {\n" + block + "\n\t}\n}\n:9999 {\n\trespond ok\n}\n" }
 	const reported = "countries GB\nsms twilio {\naccount_sid AC0123456789abcdef0123456789abcdef\nauth_token x1\nfrom +447700900000\nstatus_callback https://app.example.com/mfa/receipts\nreceipt_timeout 30s\n}"
 	const ok = "login {\npath /l\nuser constant x\nsuccess cookie x\n}\n"
 	for name, tc := range map[string]struct{ in, want string }{
 		"second global block":           {"{\nmfa {\nsms console\n}\nmfa {\nsms console\n}\n}\n", "second global mfa block"},
-		"J12 path matcher":              {globalBlock + ":9999 {\nmfa /admin/* {\n" + ok + "}\n}\n", "public, at Caddyfile:8"},
-		"J12 named matcher":             {globalBlock + ":9999 {\n@x not path /a\nmfa @x {\n" + ok + "}\n}\n", "matcher"},
-		"no global block":               {":9999 {\nmfa {\n" + ok + "}\n}\n", "needs the global option mfa"},
-		"a global block that fails":     {strings.Replace(globalBlock, "countries GB", "countries XX", 1) + ":9999 {\nmfa {\n" + ok + "}\n}\n", `country "XX" is not known`},
+		"J12 path matcher":              {globalBlock + "http://a.example.com:9999 {\nmfa /admin/* {\n" + ok + "}\n}\n", "public, at Caddyfile:8"},
+		"J12 named matcher":             {globalBlock + "http://a.example.com:9999 {\n@x not path /a\nmfa @x {\n" + ok + "}\n}\n", "matcher"},
+		"no global block":               {"http://a.example.com:9999 {\nmfa {\n" + ok + "}\n}\n", "needs the global option mfa"},
+		"a global block that fails":     {strings.Replace(globalBlock, "countries GB", "countries XX", 1) + "http://a.example.com:9999 {\nmfa {\n" + ok + "}\n}\n", `country "XX" is not known`},
 		"no sms":                        {global("countries GB"), "no sms block"},
 		"no countries":                  {global("sms console"), "countries is missing"},
 		"unknown country":               {global("sms console\ncountries XX"), "XX"},
@@ -157,7 +157,7 @@ func TestErrors(t *testing.T) {
 		"api: unknown word":             {global("sms console\ncountries GB\napi {\nkee 01234567\n}"), "no setting of api"},
 		"api: a word twice":             {global("sms console\ncountries GB\napi {\nkey 01234567\nkey 01234568\n}"), "twice"},
 		"api: missing secret file":      {global("sms console\ncountries GB\napi {\nkey 01234567\nsecret {file./no/such/file}\n}"), "secret of client 1"},
-		"api over our own routes":       {strings.Replace(globalBlock, "countries GB", "countries GB\n\t\tapi {\n\t\t\tkey 01234567\n\t\t\tprefix /mfa/api\n\t\t}", 1) + ":9999 {\nmfa {\napp x\n" + ok + "}\n}\n", "lies within the other"},
+		"api over our own routes":       {strings.Replace(globalBlock, "countries GB", "countries GB\n\t\tapi {\n\t\t\tkey 01234567\n\t\t\tprefix /mfa/api\n\t\t}", 1) + "http://a.example.com:9999 {\nmfa {\napp x\n" + ok + "}\n}\n", "lies within the other"},
 		"fill without password":         {site("login {\npath /l\nuser constant x\nsuccess cookie x\nfill a b\n}"), "fill without password"},
 		"fill elsewhere":                {site("login {\npath /l\nuser constant x\npassword form p\nsuccess cookie x\nfill /m a b\n}"), "no path of this login"},
 		"fill without a value":          {site("login {\npath /l\nuser constant x\npassword form p\nsuccess cookie x\nfill a\n}"), "names with their values"},

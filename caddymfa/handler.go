@@ -196,7 +196,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return err
 	}
 	h.gate, h.app = g, app
-	return nil
+	return app.planned(ctx)
 }
 
 // prepare gives one of the gate's own requests what the server gives to every

@@ -79,7 +79,7 @@ func TestAttack_I5_LintFindsWaysRound(t *testing.T) {
 			switch {
 			case tc.want == "" && (err != nil || !strings.Contains(out, "nothing found")):
 				t.Errorf("%v\n%s", err, out)
-			case tc.want != "" && (err == nil || !strings.Contains(out, tc.want)):
+			case tc.want != "" && (err == nil || !strings.Contains(out+err.Error(), tc.want)):
 				t.Errorf("%v, want %q\n%s", err, tc.want, out)
 			}
 		})

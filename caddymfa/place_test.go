@@ -71,7 +71,8 @@ func TestAttack_D6_F3_TheHostHeaderNamesNoApplication(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Setenv("XDG_DATA_HOME", t.TempDir())
 			global := strings.Replace(globalBlock, "{\n", "{\nauto_https off\n", 1)
-			err := run(t, global+strings.NewReplacer("PORT", fmt.Sprint(freePort(t)), "TROP", fmt.Sprint(freePort(t))).Replace(tc.sites)+"\n")
+			text := global + strings.NewReplacer("PORT", fmt.Sprint(freePort(t)), "TROP", fmt.Sprint(freePort(t))).Replace(tc.sites) + "\n"
+			err := agree(t, text)
 			switch {
 			case tc.want == "" && err != nil:
 				t.Error(err)
@@ -257,5 +258,53 @@ func TestPeople_P18_WhatIsMeantToBeOpenIsOpen(t *testing.T) {
 	defer func() { _ = answer.Body.Close() }()
 	if got, err := io.ReadAll(answer.Body); err != nil || string(got) != "hello" {
 		t.Errorf("%d %s, %v", answer.StatusCode, got, err)
+	}
+}
+
+// agree loads a configuration as "caddy validate" does, and starts it: either both
+// refuse it, or none does (people P17).
+func agree(t *testing.T, text string) error {
+	t.Helper()
+	cfg, err := config(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	valid := caddy.Validate(cfg)
+	if err := run(t, text); (err == nil) != (valid == nil) {
+		t.Errorf("run says %v, validate says %v", err, valid)
+	}
+	return valid
+}
+
+// TestPeople_P17_ValidateRefusesWhatRunRefuses: wherever the gates stand, also behind
+// others that are in order, and by named routes.
+func TestPeople_P17_ValidateRefusesWhatRunRefuses(t *testing.T) {
+	t.Setenv("XDG_DATA_HOME", t.TempDir())
+	const rule = "login {\npath /l\nuser constant x\nsuccess cookie x\n}\n"
+	gate := func(more string) string { return "mfa {\n" + rule + more + "\n}\n" }
+	good := "http://good.example.com:PORT {\n" + gate("") + "}\n"
+	for name, tc := range map[string]struct{ sites, want string }{
+		"a port-only site":                 {good + "http://:TROP {\n" + gate("") + "}", "app is missing"},
+		"a port-only site before":          {"http://:TROP {\n" + gate("") + "}\nhttp://good.example.com:PORT {\nmfa off\n}", "app is missing"},
+		"two gates":                        {good + "http://a.example.com:TROP {\nhandle /a/* {\n" + gate("app A") + "}\nhandle /b/* {\n" + gate("app B") + "}\n}", "two gates on one host"},
+		"two gates in one route":           {"http://a.example.com:PORT {\nroute {\n" + gate("app A") + gate("app B") + "}\n}", "two gates on one host"},
+		"two ports":                        {"http://a.example.com:PORT {\n" + gate("") + "}\nhttp://a.example.com:TROP {\n" + gate("public /x") + "}", "two gates on one host"},
+		"by a named route":                 {"&(gate) {\n" + gate("") + "}\n" + good + "http://:TROP {\ninvoke gate\n}", "app is missing"},
+		"in error routes":                  {good + "http://b.example.com:PORT {\n" + gate("") + "handle_errors {\n" + gate("public /x") + "}\n}", "two gates on one host"},
+		"a stripped prefix":                {good + "http://a.example.com:TROP {\nhandle_path /tor/* {\n" + gate("") + "}\n}", "off the path"},
+		"in order":                         {good + "http://a.example.com:TROP {\n" + gate("") + "}", ""},
+		"a port-only site that has an app": {good + "http://:TROP {\n" + gate("app A") + "}", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			global := strings.Replace(globalBlock, "{\n", "{\nauto_https off\n", 1)
+			one, two := fmt.Sprint(freePort(t)), fmt.Sprint(freePort(t))
+			err := agree(t, global+strings.NewReplacer("PORT", one, "TROP", two).Replace(tc.sites)+"\n")
+			switch {
+			case tc.want == "" && err != nil:
+				t.Error(err)
+			case tc.want != "" && (err == nil || !strings.Contains(err.Error(), tc.want) || !strings.Contains(err.Error(), "the server on :")):
+				t.Errorf("got %v, want %q", err, tc.want)
+			}
+		})
 	}
 }
