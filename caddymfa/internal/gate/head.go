@@ -12,6 +12,7 @@ import (
 	"github.com/caddymfa/caddymfa/caddymfa/internal/jar"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/limit"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/match"
+	"github.com/caddymfa/caddymfa/caddymfa/internal/page"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/session"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/upstream"
 )
@@ -173,6 +174,7 @@ func (h *head) verified(status int, hd http.Header) bool {
 				return h.drop(event.StoreDown, err)
 			}
 			h.g.Flow.Sessions.ClearHandle(hd, &h.v.site.Gate, h.v.call.Secure)
+			page.SignedOut(hd)
 			return true
 		}
 	}

@@ -120,6 +120,7 @@ func (g *Gate) challenge(v *visit, text string) event.Reason {
 		}
 		v.call.Session = full
 	}
+	page.Readable(v.w.Header(), v.call.Origin)
 	page.WriteChallenge(v.w, g.ChallengeStatus, page.Challenge{
 		Token: g.Flow.Token(v.site, v.call.Session), Expires: v.call.Session.ExpiresAt,
 		Number: st.Number, Verified: !st.Enrol, Sent: st.Sends > 0 && st.Failed == "", ID: cmp.Or(text, st.ID), Base: g.Prefix, Invite: v.site.Uninvited(st),
@@ -209,6 +210,7 @@ func (g *Gate) refuseFor(v *visit, reason event.Reason, left time.Duration) even
 	if left > 0 && code == http.StatusTooManyRequests {
 		page.RetryAfter(v.w.Header(), left)
 	}
+	page.Readable(v.w.Header(), v.call.Origin)
 	if !v.call.Navigation {
 		page.WriteErrorUntil(v.w, code, reason, left)
 		return reason

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"math"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
@@ -174,6 +175,25 @@ func hint(c Challenge) string {
 	}
 	return "A code is needed. With the cookie of this answer, POST to " + c.Base + "/resend, then POST the code as otp to " + c.Base + "/verify. A client that keeps no cookies cannot be used here."
 }
+
+// Readable lets the page of a listed foreign origin read what we answer (Fetch
+// standard, CORS protocol); "" is for every other page. A cache keeps them apart.
+func Readable(h http.Header, origin string) {
+	if !slices.Contains(h["Vary"], "Origin") {
+		h.Add("Vary", "Origin")
+	}
+	if origin == "" {
+		return
+	}
+	h.Set("Access-Control-Allow-Origin", origin)
+	h.Set("Access-Control-Allow-Credentials", "true")
+	h.Set("Access-Control-Expose-Headers", Mark+", Retry-After, WWW-Authenticate")
+}
+
+// SignedOut lets the browser forget the pages that it keeps of this site, also those
+// that its Back button would show (Clear Site Data 3.1, "cache"). What the
+// application asks it to forget besides stays asked.
+func SignedOut(h http.Header) { h.Add("Clear-Site-Data", `"cache"`) }
 
 // RetryAfter says how long to wait (RFC 9110 10.2.3); whole seconds, rounded up.
 func RetryAfter(h http.Header, d time.Duration) {
