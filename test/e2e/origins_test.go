@@ -66,7 +66,7 @@ func TestPeople_P7_P8_P12_OtherOrigins(t *testing.T) {
 		}
 		origins = append(origins, srv.URL)
 	}
-	block := strings.Replace(demoBlock, "enroll self", "enroll directory", 1) + `
+	block := demoBlockDirectory + `
 		login_flow GET POST /acs
 		allow_origin ` + origins[0] + ` ` + origins[2]
 	g := startGate(t, freePort(t), app.Listener.Addr().String(), block, "")
