@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/caddymfa/caddymfa/caddymfa/internal/event"
@@ -22,6 +23,10 @@ type Challenge struct {
 	Invite   bool // an invitation is needed before a number can be named
 	ID       string
 	Base     string
+	// Waits: the text goes out when it is asked for. Unsent says why it did not go
+	// out, or why it waits; "" for no such reason.
+	Waits  bool
+	Unsent event.Reason
 }
 
 // Mark is the header field by which our script in the application's pages tells
@@ -165,7 +170,9 @@ func WriteChallenge(w http.ResponseWriter, status int, c Challenge) {
 		Location  string `json:"location"`
 		Hint      string `json:"hint"`
 		Invite    bool   `json:"invitation_needed,omitempty"`
-	}{c.Login(), challengeCode, problems[challengeCode].message, c.Base, hint(c), c.Invite})
+		Waits     bool   `json:"text_waits,omitempty"`
+		Unsent    string `json:"text_unsent,omitempty"`
+	}{c.Login(), challengeCode, problems[challengeCode].message, c.Base, hint(c), c.Invite, c.Waits, strings.TrimPrefix(problemKey(c.Unsent), "problem.")})
 }
 
 // hint says how a program goes on, for whoever reads its log.

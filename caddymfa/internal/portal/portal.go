@@ -544,10 +544,7 @@ func (p *Portal) challengeView(v *visit) page.View {
 func (p *Portal) codeView(v *visit, st challenge.State) page.View {
 	view := page.View{
 		Kind: page.Code, Digits: p.Flow.Codes.Length, Minutes: max(1, int(st.Life(p.Flow.Codes)/time.Minute)),
-		Unsent: st.Failed, Regions: p.Regions, Ending: ending(st.Number),
-	}
-	if st.Code == "" {
-		view.Unsent = st.Marked
+		Unsent: st.Unsent(), Regions: p.Regions, Ending: ending(st.Number),
 	}
 	if view.Unsent == "" {
 		// A page that cannot say where its text is asks for the code all the same.
