@@ -218,6 +218,7 @@ func (h *Handler) compileSite(g *gate.Gate, app *App) error {
 		return err
 	}
 	s.Bearer = h.Tokens
+	g.NoStore = h.BrowserCache != nil && !*h.BrowserCache
 	g.Bridge = slices.ContainsFunc(h.Logins, login.Config.ReadsJSON)
 	if h.Bridge != nil {
 		g.Bridge = *h.Bridge

@@ -72,3 +72,15 @@ func TestPeople_P7_P8_P12_OtherOrigins(t *testing.T) {
 	g := startGate(t, freePort(t), app.Listener.Addr().String(), block, "")
 	g.chromium(t, "origins.mjs", append([]string{g.url}, origins...)...)
 }
+
+// TestPeople_P14_Back signs out in Chromium and goes back.
+func TestPeople_P14_Back(t *testing.T) {
+	for _, setting := range []string{"on", "off"} {
+		t.Run(setting, func(t *testing.T) {
+			app := httptest.NewServer(callback())
+			t.Cleanup(app.Close)
+			g := startGate(t, freePort(t), app.Listener.Addr().String(), demoBlockDirectory+"\n\t\tbrowser_cache "+setting, "")
+			g.chromium(t, "back.mjs", g.url, setting)
+		})
+	}
+}

@@ -60,6 +60,8 @@ type Gate struct {
 	// Bridge adds our script to the application's pages, for logins by fetch and
 	// XMLHttpRequest.
 	Bridge bool
+	// NoStore: a browser keeps none of the pages that it shows to a verified session.
+	NoStore bool
 	// ChallengeStatus is the HTTP status of a challenge for a program, 403 or 200.
 	ChallengeStatus int
 	// SecureAlways: the browser sees TLS, whatever the request says.

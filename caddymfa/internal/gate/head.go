@@ -155,6 +155,9 @@ func (h *head) ended() (bool, error) {
 
 func (h *head) verified(status int, hd http.Header) bool {
 	sets := h.cookies(hd)
+	if h.g.NoStore && h.v.call.Navigation {
+		hd["Cache-Control"] = []string{"no-store"} // people P14
+	}
 	if ended, err := h.ended(); err != nil {
 		return h.drop(event.StoreDown, err)
 	} else if ended {

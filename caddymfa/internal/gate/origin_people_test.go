@@ -306,6 +306,27 @@ func TestPeople_P14_BothSignOutsForgetThePages(t *testing.T) {
 	})
 }
 
+// Where the operator wants it, browsers keep no page of a session at all.
+func TestPeople_P14_PagesThatAreNotKept(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		application := w.app.Handler
+		w.app.Handler = http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+			rw.Header().Set("Cache-Control", "private, max-age=3600")
+			application.ServeHTTP(rw, r)
+		})
+		c := w.browser().signIn("alice")
+		if got := c.head.Get("Cache-Control"); got != "no-store" {
+			t.Errorf("a page: %q", got)
+		}
+		if c.get("/a.css", "Sec-Fetch-Mode", "no-cors"); c.head.Get("Cache-Control") != "private, max-age=3600" {
+			t.Errorf("a part of a page: %v", c.head)
+		}
+		if c = w.browser().get("/public/x"); strings.Contains(c.head.Get("Cache-Control"), "no-store") {
+			t.Errorf("what is everybody's: %v", c.head)
+		}
+	}, func(g *gate.Gate, _ *login.Config) { g.NoStore = true })
+}
+
 // Inside a frame of any site there is a page that leads out of it, and no form.
 func TestPeople_P12_FramesOfOtherSites(t *testing.T) {
 	frame := []string{"Sec-Fetch-Dest", "iframe", "Sec-Fetch-Mode", "navigate", "Sec-Fetch-Site", "cross-site"}
