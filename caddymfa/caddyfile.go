@@ -103,6 +103,7 @@ func init() {
 		"first_factor":     func(p *parser, d *caddyfile.Dispenser) error { return one(d, &p.h.FirstFactor) },
 		"token_query":      func(p *parser, d *caddyfile.Dispenser) error { return set(d, &p.h.Tokens.Query) },
 		"bridge":           (*parser).bridge,
+		"browser_cache":    (*parser).browserCache,
 		"challenge_status": (*parser).challengeStatus,
 		"policy":           func(p *parser, d *caddyfile.Dispenser) error { return one(d, &p.h.Policy) },
 		"enroll":           (*parser).enroll,
@@ -171,6 +172,7 @@ func init() {
 //		token           json <path> [<scheme>] | header <name> [<scheme>]
 //		token_query     <name>...
 //		bridge          on|off
+//		browser_cache   on|off
 //		challenge_status 403|200
 //		logout          [<method>...] <path> [query …] [json …] [<condition>...]
 //		session_cookies <regexp>...
@@ -399,13 +401,18 @@ func (p *parser) token(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-func (p *parser) bridge(d *caddyfile.Dispenser) error {
+func (p *parser) bridge(d *caddyfile.Dispenser) error       { return onOff(d, &p.h.Bridge) }
+func (p *parser) browserCache(d *caddyfile.Dispenser) error { return onOff(d, &p.h.BrowserCache) }
+
+// onOff reads a setting that is on or off.
+func onOff(d *caddyfile.Dispenser, to **bool) error {
+	name := d.Val()
 	var v string
 	if !d.AllArgs(&v) || v != "on" && v != "off" {
-		return d.Err("bridge: write on or off")
+		return d.Errf("%s: write on or off", name)
 	}
 	on := v == "on"
-	p.h.Bridge = &on
+	*to = &on
 	return nil
 }
 

@@ -178,6 +178,7 @@ func TestErrors(t *testing.T) {
 		"challenge status":              {site(ok + "challenge_status 401"), "403 or 200"},
 		"mode":                          {site(ok + "mode watch"), "enforce or observe"},
 		"bridge":                        {site(ok + "bridge yes"), "on or off"},
+		"browser_cache":                 {site(ok + "browser_cache 5m"), "browser_cache: write on or off"},
 		"trusted device":                {site(ok + "trusted_device 60d"), "at most 720h"},
 		"G6 basic without a directory":  {site("login {\nbasic /x\n}"), "nobody could enrol"},
 		"basic with a condition":        {site("login {\nbasic /x\nsuccess status 200\n}"), "without effect"},

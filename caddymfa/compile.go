@@ -219,6 +219,7 @@ func (h *Handler) compileSite(g *gate.Gate, app *App) error {
 		return err
 	}
 	s.Bearer = h.Tokens
+	g.NoStore = h.BrowserCache != nil && !*h.BrowserCache
 	g.Bridge = slices.ContainsFunc(h.Logins, login.Config.ReadsJSON)
 	if h.Bridge != nil {
 		g.Bridge = *h.Bridge
@@ -254,10 +255,10 @@ func (h *Handler) compileSite(g *gate.Gate, app *App) error {
 	default:
 		return fmt.Errorf("secure %q: use auto or always", h.Secure)
 	}
-	g.Origins = new(http.CrossOriginProtection)
+	g.Origins = new(gate.Origins)
 	for _, o := range h.AllowOrigin {
-		if err := g.Origins.AddTrustedOrigin(o); err != nil {
-			return fmt.Errorf("allow_origin: %w", err)
+		if err := g.Origins.Add(o); err != nil {
+			return fmt.Errorf("allow_origin %s: %w", o, err)
 		}
 	}
 	return h.compilePolicy(g, app)

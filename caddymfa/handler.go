@@ -73,6 +73,9 @@ type Handler struct {
 	// Bridge adds a script to the application's pages that shows the code step for
 	// logins made by fetch or XMLHttpRequest. Default: true when a login reads JSON.
 	Bridge *bool `json:"bridge,omitempty"`
+	// BrowserCache lets browsers keep pages of a verified session as the application
+	// says, also for their Back button. Default: true.
+	BrowserCache *bool `json:"browser_cache,omitempty"`
 	// ChallengeStatus is the HTTP status of a challenge for a program: 403 or 200.
 	// Default: 403.
 	ChallengeStatus int `json:"challenge_status,omitempty"`

@@ -2,12 +2,13 @@
 import { mkdirSync } from 'node:fs';
 import { chromium } from 'playwright-core';
 
-export const launch = () => chromium.launch({
+export const launch = (options = {}) => chromium.launch({
+  ...options,
   executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
   args: [
     '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', 
     '--disable-background-networking', '--disable-component-update', '--disable-sync',
-    '--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1'], // tests ask nobody else
+    '--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost'], // tests ask nobody else
 });
 
 let failed = 0;

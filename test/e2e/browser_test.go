@@ -32,6 +32,9 @@ const demoBlock = `
 		enroll self
 		logout /logout`
 
+// demoBlockDirectory is the same with numbers from a directory.
+var demoBlockDirectory = strings.Replace(demoBlock, "enroll self", "enroll directory", 1)
+
 // TestBrowser walks the demo application and every page of ours in Chromium.
 func TestBrowser(t *testing.T) {
 	app := httptest.NewServer(demoapp.New())

@@ -137,6 +137,15 @@ const (
 // New starts a challenge without a code.
 func New(what Purpose) State { return State{ID: rand.Text(), For: what} }
 
+// Unsent is why there is no text on its way; "" where there is one, or where nobody
+// has asked for it yet.
+func (s State) Unsent() event.Reason {
+	if s.Code == "" {
+		return s.Marked
+	}
+	return s.Failed
+}
+
 // Wait is how long until another text may be asked for; more is false when
 // there will be none.
 func (s State) Wait(r Rules, now time.Time) (wait time.Duration, more bool) {

@@ -146,6 +146,8 @@ type Call struct {
 	Secure bool
 	// Navigation: the answer will be a page, not the result of a script's call.
 	Navigation bool
+	// Origin is the listed foreign origin whose page has sent the request, "" for none.
+	Origin string
 	// Closed: the address of a login is not open before a login, so that the
 	// application's answer to a wrong password does not leave there.
 	Closed bool

@@ -127,10 +127,10 @@ func (g *Gate) explainOpen(v *visit, d decision, say func(string, string, ...any
 	default:
 		anonymous := "to " + g.signIn(v)
 		switch {
-		case g.asksBasic(v):
-			anonymous = "401 that asks for HTTP Basic"
 		case !v.call.Navigation:
 			anonymous = "401 (not a navigation: no Accept: text/html)"
+		case g.asksBasic(v):
+			anonymous = "401 that asks for HTTP Basic"
 		case v.r.Method != http.MethodGet && v.r.Method != http.MethodHead:
 			anonymous = "401 with a page that says the form was not sent"
 		}

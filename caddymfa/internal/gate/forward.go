@@ -48,7 +48,7 @@ func (g *Gate) verified(v *visit) (event.Reason, error) {
 		// A body that is under way for longer ends with its session.
 		h.stream = g.Flow.Sessions.Tie(&v.site.Gate, s, func() { v.body.cut.Store(true); tap.Cut() })
 	}
-	script := g.bridge(v)
+	script := g.adds(v)
 	if script != nil {
 		tap.W = script
 	}
@@ -201,7 +201,7 @@ func (g *Gate) forwardBefore(v *visit, e *opening, cookies string, h *head, onHe
 		h.drop(reason, err)
 		return h.dropped()
 	}
-	script := g.bridge(v)
+	script := g.adds(v)
 	if script != nil {
 		tap.W = script
 	}

@@ -60,12 +60,14 @@ type Gate struct {
 	// Bridge adds our script to the application's pages, for logins by fetch and
 	// XMLHttpRequest.
 	Bridge bool
+	// NoStore: a browser keeps none of the pages that it shows to a verified session.
+	NoStore bool
 	// ChallengeStatus is the HTTP status of a challenge for a program, 403 or 200.
 	ChallengeStatus int
 	// SecureAlways: the browser sees TLS, whatever the request says.
 	SecureAlways bool
 	// Origins are foreign origins that may post a login.
-	Origins *http.CrossOriginProtection
+	Origins *Origins
 	// FirstFactor: Caddy itself identifies users, and there is no login to see.
 	FirstFactor bool
 	// Spool is the room for long bodies that have to be read before they go on.
@@ -174,10 +176,14 @@ func (g *Gate) Serve(w http.ResponseWriter, r *http.Request, in Input, next upst
 	switch {
 	case g.denied(v) != nil:
 		return g.refuse(v, event.Denied), nil
+	case g.preflight(v):
+		return event.OK, nil
 	case g.own(in.URL.Path) || g.own(r.URL.Path):
 		return g.portal(v), nil
 	case v.api:
 		return g.callAPI(v), nil
+	case g.again(v):
+		return event.OK, nil
 	}
 	if reason, err, done := g.identified(v); done {
 		return reason, err

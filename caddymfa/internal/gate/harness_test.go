@@ -600,7 +600,7 @@ func (w *world) node(ring *keyring.Ring, cfg []config) {
 		Identity: &login.Identity{Path: "/me", Pattern: `I am ([^.]+)\.`},
 	}
 	g := &gate.Gate{
-		Flow: f, Pages: pages, Prefix: "/mfa", SharedUsers: true, Spool: &intake.Spool{Size: 64 << 20}, ChallengeStatus: http.StatusForbidden, PublicAssets: true, Origins: new(http.CrossOriginProtection),
+		Flow: f, Pages: pages, Prefix: "/mfa", SharedUsers: true, Spool: &intake.Spool{Size: 64 << 20}, ChallengeStatus: http.StatusForbidden, PublicAssets: true, Origins: new(gate.Origins),
 		Session: []*regexp.Regexp{regexp.MustCompile("^SID$")},
 		Site: flow.Gate{
 			Gate: session.Gate{Cookie: session.NewCookie(""), Idle: time.Hour, Lifetime: 12 * time.Hour},

@@ -12,6 +12,7 @@ import (
 	"github.com/caddymfa/caddymfa/caddymfa/internal/jar"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/limit"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/match"
+	"github.com/caddymfa/caddymfa/caddymfa/internal/page"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/session"
 	"github.com/caddymfa/caddymfa/caddymfa/internal/upstream"
 )
@@ -154,6 +155,9 @@ func (h *head) ended() (bool, error) {
 
 func (h *head) verified(status int, hd http.Header) bool {
 	sets := h.cookies(hd)
+	if h.g.NoStore && h.v.call.Navigation {
+		hd["Cache-Control"] = []string{"no-store"} // people P14
+	}
 	if ended, err := h.ended(); err != nil {
 		return h.drop(event.StoreDown, err)
 	} else if ended {
@@ -173,6 +177,7 @@ func (h *head) verified(status int, hd http.Header) bool {
 				return h.drop(event.StoreDown, err)
 			}
 			h.g.Flow.Sessions.ClearHandle(hd, &h.v.site.Gate, h.v.call.Secure)
+			page.SignedOut(hd)
 			return true
 		}
 	}

@@ -123,9 +123,11 @@ func (g *Gate) challenge(v *visit, text string) event.Reason {
 		}
 		v.call.Session = full
 	}
+	page.Readable(v.w.Header(), v.call.Origin)
 	page.WriteChallenge(v.w, g.ChallengeStatus, page.Challenge{
 		Token: g.Flow.Token(v.site, v.call.Session), Expires: v.call.Session.ExpiresAt,
 		Number: st.Number, Verified: !st.Enrol, Sent: st.Sends > 0 && st.Failed == "", ID: cmp.Or(text, st.ID), Base: g.Prefix, Invite: v.site.Uninvited(st),
+		Waits: st.Number != "" && st.Sends == 0, Unsent: st.Unsent(),
 	})
 	return event.Pending
 }
@@ -207,8 +209,10 @@ func (g *Gate) refuseFor(v *visit, reason event.Reason, left time.Duration) even
 	g.emit(v, reason)
 	code := status(reason)
 	if code == http.StatusUnauthorized { // RFC 9110 15.5.2: a 401 names a scheme
+		// Of a script's call a browser makes a password window of its own, which the page
+		// knows nothing of: only navigations are asked for HTTP Basic (people P23).
 		scheme := "MFA"
-		if g.asksBasic(v) {
+		if v.call.Navigation && g.asksBasic(v) {
 			scheme = realm(v.site.App)
 		}
 		v.w.Header().Set("WWW-Authenticate", scheme)
@@ -216,6 +220,7 @@ func (g *Gate) refuseFor(v *visit, reason event.Reason, left time.Duration) even
 	if left > 0 && code == http.StatusTooManyRequests {
 		page.RetryAfter(v.w.Header(), left)
 	}
+	page.Readable(v.w.Header(), v.call.Origin)
 	if !v.call.Navigation {
 		page.WriteErrorUntil(v.w, code, reason, left)
 		return reason

@@ -110,7 +110,7 @@ func (g *Gate) visit(w http.ResponseWriter, r *http.Request, in Input, next upst
 	v.r = r
 	v.callAt = flow.Call{
 		R: r, URL: in.URL,
-		Secure: in.Secure || g.SecureAlways, Navigation: navigation(r),
+		Secure: in.Secure || g.SecureAlways, Navigation: navigation(r), Origin: g.Origins.of(r),
 	}
 	v.call = &v.callAt
 	// A fragment is never sent; servers that cut it see another path (attack C5).
@@ -357,7 +357,7 @@ func (g *Gate) login(v *visit) (login.Rules, event.Reason) {
 // crossSite reports whether another site's page sent the request: somebody
 // would be logged in as somebody else (attack J17).
 func (g *Gate) crossSite(r *http.Request) bool {
-	if err := g.Origins.Check(r); err != nil {
+	if err := g.Origins.protect.Check(r); err != nil {
 		return true
 	}
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {

@@ -378,3 +378,33 @@ func (f *Form) Lookup(source Source, name string) (value string, state State) {
 	}
 	return value, state
 }
+
+// Pair is one field of a form: a name and its value.
+type Pair struct{ Name, Value string }
+
+// Plain lists the fields of the body in their order, where a form with hidden inputs
+// posts exactly these again, with the encoding that is given. It is "" where there
+// is no such form: a file, what is no UTF-8, or more than limit bytes.
+func (f *Form) Plain(limit int) (fields []Pair, encoding string) {
+	for _, x := range f.fields {
+		if x.source != Body {
+			continue
+		}
+		limit -= len(x.name) + len(x.value)
+		switch {
+		case limit < 0, x.unread, x.name == "", !utf8.ValidString(x.value), strings.Contains(x.name+x.value, "\x00"):
+			return nil, ""
+		case strings.EqualFold(x.name, "_charset_") && x.value != "UTF-8": // browsers fill it in (HTML 4.10.21.4)
+			return nil, ""
+		}
+		fields = append(fields, Pair{x.name, x.value})
+	}
+	switch f.Kind {
+	case URLEncoded:
+		return fields, "application/x-www-form-urlencoded"
+	case Multipart:
+		return fields, "multipart/form-data"
+	case Empty, JSONBody, Opaque:
+	}
+	return nil, ""
+}

@@ -44,6 +44,14 @@ func (r *Rule) candidate(q *Request) bool {
 	return q.URL.RawQuery != "" || slices.Contains(r.Methods, q.Method) || q.ContentLength != 0
 }
 
+// Takes reports whether a login of some rule can be sent to the request's address
+// with this method.
+func (rs Rules) Takes(q *Request, method string) bool {
+	return slices.ContainsFunc(rs, func(r *Rule) bool {
+		return r.covers(q) && (r.Config.Basic != "" || slices.Contains(r.Methods, method))
+	})
+}
+
 // Index answers for all rules of a site at once what is asked of every request.
 type Index struct {
 	paths match.Paths

@@ -13,7 +13,7 @@ import (
 const BridgeScript = "/assets/bridge.js"
 
 // bridgeTexts are the beginnings of the names of the texts that the script shows.
-var bridgeTexts = []string{"code.", "number.", "invite.", "recovery.hint", "problem.", "title.", "message.", "resend", "cancel", "continue", "retry", "dir"}
+var bridgeTexts = []string{"code.", "ask.", "number.", "invite.", "recovery.hint", "problem.", "title.", "message.", "resend", "cancel", "continue", "retry", "dir"}
 
 // WriteBridge writes what the script needs to show the code step in the
 // visitor's language: texts by name, and a style sheet.

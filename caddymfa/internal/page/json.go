@@ -4,7 +4,9 @@ import (
 	"encoding/json"
 	"math"
 	"net/http"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/caddymfa/caddymfa/caddymfa/internal/event"
@@ -21,6 +23,10 @@ type Challenge struct {
 	Invite   bool // an invitation is needed before a number can be named
 	ID       string
 	Base     string
+	// Waits: the text goes out when it is asked for. Unsent says why it did not go
+	// out, or why it waits; "" for no such reason.
+	Waits  bool
+	Unsent event.Reason
 }
 
 // Mark is the header field by which our script in the application's pages tells
@@ -164,7 +170,9 @@ func WriteChallenge(w http.ResponseWriter, status int, c Challenge) {
 		Location  string `json:"location"`
 		Hint      string `json:"hint"`
 		Invite    bool   `json:"invitation_needed,omitempty"`
-	}{c.Login(), challengeCode, problems[challengeCode].message, c.Base, hint(c), c.Invite})
+		Waits     bool   `json:"text_waits,omitempty"`
+		Unsent    string `json:"text_unsent,omitempty"`
+	}{c.Login(), challengeCode, problems[challengeCode].message, c.Base, hint(c), c.Invite, c.Waits, strings.TrimPrefix(problemKey(c.Unsent), "problem.")})
 }
 
 // hint says how a program goes on, for whoever reads its log.
@@ -174,6 +182,25 @@ func hint(c Challenge) string {
 	}
 	return "A code is needed. With the cookie of this answer, POST to " + c.Base + "/resend, then POST the code as otp to " + c.Base + "/verify. A client that keeps no cookies cannot be used here."
 }
+
+// Readable lets the page of a listed foreign origin read what we answer (Fetch
+// standard, CORS protocol); "" is for every other page. A cache keeps them apart.
+func Readable(h http.Header, origin string) {
+	if !slices.Contains(h["Vary"], "Origin") {
+		h.Add("Vary", "Origin")
+	}
+	if origin == "" {
+		return
+	}
+	h.Set("Access-Control-Allow-Origin", origin)
+	h.Set("Access-Control-Allow-Credentials", "true")
+	h.Set("Access-Control-Expose-Headers", Mark+", Retry-After, WWW-Authenticate")
+}
+
+// SignedOut lets the browser forget the pages that it keeps of this site, also those
+// that its Back button would show (Clear Site Data 3.1, "cache"). What the
+// application asks it to forget besides stays asked.
+func SignedOut(h http.Header) { h.Add("Clear-Site-Data", `"cache"`) }
 
 // RetryAfter says how long to wait (RFC 9110 10.2.3); whole seconds, rounded up.
 func RetryAfter(h http.Header, d time.Duration) {

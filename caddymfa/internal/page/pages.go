@@ -43,7 +43,7 @@ type Pages struct {
 
 // same are texts that say what another one says.
 var same = map[string]string{
-	"recovered.heading": "signedin.heading", "makecodes.heading": "settings.codes", "ask.heading": "frame.heading", "title.pending": "frame.heading",
+	"recovered.heading": "signedin.heading", "makecodes.heading": "settings.codes", "ask.heading": "frame.heading", "title.pending": "frame.heading", "again.heading": "frame.heading",
 	"title.another_user": "title.trap", "message.another_user": "message.trap",
 	"title.unidentified": "title.anonymous", "title.unknown_token": "title.unknown_handle", "message.unknown_token": "message.unknown_handle",
 	"title.unreadable": "title.no_answer", "title.no_verdict": "title.no_answer", "title.no_user": "title.no_answer",
@@ -356,19 +356,23 @@ func (p *Pages) Write(w http.ResponseWriter, r *http.Request, status int, v View
 	secure(h)
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	h.Set("Content-Language", c.Lang)
-	ancestors := "'none'"
-	if v.Kind == Frame {
-		ancestors = "'self'"
-	} else {
+	ancestors := "; frame-ancestors 'none'"
+	switch v.Kind {
+	case Frame: // has no form, and is there for frames of any site
+		ancestors = ""
+		h.Del("X-Frame-Options")
+	case Again: // sign-ins are renewed in hidden frames, and in windows that tell their opener
+		ancestors = "; frame-ancestors 'self'"
+	default:
 		h.Set("X-Frame-Options", "DENY")
 		h.Set("Cross-Origin-Opener-Policy", "same-origin")
 	}
 	// No form-action: Chromium holds it against the redirect after the code as
 	// well, and the application may send its user to a host that the operator
 	// allowed. The forms' targets are fixed, and there is no markup to inject.
-	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self'; base-uri 'none'; frame-ancestors "+ancestors)
+	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self'; base-uri 'none'"+ancestors)
 	h.Set("Permissions-Policy", "otp-credentials=(self)")
-	h.Set("Vary", "Accept-Language, Sec-Fetch-Mode, Sec-Fetch-Dest, Accept")
+	h.Add("Vary", "Accept-Language, Sec-Fetch-Mode, Sec-Fetch-Dest, Accept")
 	h.Set("Content-Length", strconv.Itoa(b.Len()))
 	w.WriteHeader(status)
 	if r.Method != http.MethodHead {

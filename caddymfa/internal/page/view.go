@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/caddymfa/caddymfa/caddymfa/internal/event"
+	"github.com/caddymfa/caddymfa/caddymfa/internal/intake"
 )
 
 // Kind is which page it is.
@@ -25,6 +26,9 @@ const (
 	SignedIn
 	// Frame is shown inside a frame: a link that opens the code page on top.
 	Frame
+	// Again posts a form once more that came from another site (View.Fields): by
+	// itself where there are scripts, else by a button.
+	Again
 	// Ask offers to send the code: the first factor came by itself, and nobody
 	// has asked for a text yet.
 	Ask
@@ -49,7 +53,7 @@ const (
 
 // names are the templates of the pages.
 var names = map[Kind]string{
-	Message: "message", Code: "code", Number: "number", Invitation: "invite", SignedIn: "signedin", Frame: "frame", Ask: "ask",
+	Message: "message", Code: "code", Number: "number", Invitation: "invite", SignedIn: "signedin", Frame: "frame", Again: "again", Ask: "ask",
 	Recovery: "recovery", Recovered: "recovered", Overview: "overview", Confirm: "confirm", Remove: "remove",
 	MakeCodes: "makecodes", Codes: "codes", Added: "added", Changed: "changed", Removed: "removed",
 }
@@ -110,6 +114,10 @@ type View struct {
 	Trusting bool
 	// Next is where the user was going (Recovered).
 	Next string
+
+	// Fields are what is posted once more, and Encoding the form's enctype (Again).
+	Fields   []intake.Pair
+	Encoding string
 
 	// Step is which step of the settings a page belongs to, "" for a login's; For
 	// what is wanted in the end: number, codes or remove, or "" (Code, Recovery,

@@ -58,6 +58,10 @@ func (p *Portal) Serve(w http.ResponseWriter, g *flow.Gate, c *flow.Call) {
 		return
 	}
 	act, ok := routes[route]
+	if act.ours() {
+		c.Origin = ""
+	}
+	page.Readable(w.Header(), c.Origin)
 	switch {
 	case "/"+route == flow.ReceiptPath && p.Flow.Listening():
 		p.receipt(v)
@@ -84,6 +88,10 @@ type route struct {
 	// comes with the old session's handle, or with the new one's.
 	opens bool
 }
+
+// ours reports whether only our own pages may use the route: a listed origin may
+// sign its visitors in, and must not look after their second factor.
+func (r route) ours() bool { return r.level == session.Verified }
 
 var routes = map[string]route{
 	"":        {get: (*Portal).state},
@@ -154,10 +162,11 @@ func (p *Portal) bridge(v *visit) {
 
 func (p *Portal) post(v *visit, name string, act route) {
 	// A foreign page must not act for the user, nor a page of a sibling site
-	// (http.CrossOriginProtection refuses same-site as well). Forms carry the
-	// session's token besides, for browsers that send neither header.
+	// (http.CrossOriginProtection refuses same-site as well), unless the operator
+	// lists its origin. Forms carry the session's token besides, for browsers that
+	// send neither header.
 	var protect http.CrossOriginProtection
-	if err := protect.Check(v.c.R); err != nil {
+	if err := protect.Check(v.c.R); err != nil && v.c.Origin == "" {
 		p.fail(v, http.StatusForbidden, event.CrossSite)
 		return
 	}
@@ -466,6 +475,7 @@ func (p *Portal) leave(v *visit, reason event.Reason) {
 		return
 	}
 	p.Flow.Sessions.ClearHandle(v.w.Header(), &v.g.Gate, v.c.Secure)
+	page.SignedOut(v.w.Header())
 	if v.json {
 		page.WriteJSON(v.w, http.StatusOK, page.Status{Level: "", Location: p.Login})
 		return
@@ -554,10 +564,7 @@ func (p *Portal) challengeView(v *visit) page.View {
 func (p *Portal) codeView(v *visit, st challenge.State) page.View {
 	view := page.View{
 		Kind: page.Code, Digits: p.Flow.Codes.Length, Minutes: max(1, int(st.Life(p.Flow.Codes)/time.Minute)),
-		Unsent: st.Failed, Regions: p.Regions, Ending: ending(st.Number),
-	}
-	if st.Code == "" {
-		view.Unsent = st.Marked
+		Unsent: st.Unsent(), Regions: p.Regions, Ending: ending(st.Number),
 	}
 	if view.Unsent == "" {
 		// A page that cannot say where its text is asks for the code all the same.

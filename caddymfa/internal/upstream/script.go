@@ -7,19 +7,24 @@ import (
 	"net"
 	"net/http"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 )
 
 // Script adds one script element to a page on its way to the browser, as the
-// first thing in its head, so that it runs before the page's own scripts. What is
-// no whole HTML page passes as it is. Call Finish when the handler has returned.
+// first thing in its head, so that it runs before the page's own scripts; or its
+// own lines to a service worker's script, so that they run before the others. What
+// is no whole HTML page, or no script, passes as it is. Call Finish when the handler
+// has returned.
 type Script struct {
 	W http.ResponseWriter
-	// Element is the element; Allow changes the page's head so that its content
-	// security policy lets the element run.
+	// Element is the element, or the lines; Allow changes the page's head so that its
+	// content security policy lets the element run.
 	Element string
 	Allow   func(h http.Header) (element string)
+	// Worker: the request is for a service worker's script.
+	Worker bool
 
 	decided, adding bool
 	status          int
@@ -38,7 +43,7 @@ func (s *Script) WriteHeader(status int) {
 	}
 	s.decided, s.status = true, status
 	h := s.W.Header()
-	if s.adding = page(status, h); s.adding {
+	if s.adding = s.fits(status, h); s.adding {
 		if s.Allow != nil {
 			s.Element = s.Allow(h)
 		}
@@ -53,12 +58,27 @@ func (s *Script) WriteHeader(status int) {
 	s.W.WriteHeader(status)
 }
 
-func page(status int, h http.Header) bool {
+// fits reports whether the answer is what is added to.
+func (s *Script) fits(status int, h http.Header) bool {
 	kind := strings.ToLower(h.Get("Content-Type"))
 	enc := h.Get("Content-Encoding")
+	if enc != "" && !strings.EqualFold(enc, "identity") || strings.Contains(kind, "utf-16") || h.Get("Content-Length") == "0" {
+		return false
+	}
+	if s.Worker {
+		kind, _, _ = strings.Cut(kind, ";")
+		return status == http.StatusOK && slices.Contains(scriptTypes, strings.TrimSpace(kind))
+	}
 	return status >= 200 && status < 600 && status != http.StatusNoContent && status != http.StatusPartialContent && (status < 300 || status > 399) &&
-		strings.HasPrefix(kind, "text/html") && !strings.Contains(kind, "utf-16") && (enc == "" || strings.EqualFold(enc, "identity")) &&
+		strings.HasPrefix(kind, "text/html") &&
 		!strings.HasPrefix(strings.ToLower(h.Get("Content-Disposition")), "attachment")
+}
+
+// scriptTypes are the types that browsers take a service worker's script with
+// (WHATWG MIME Sniffing 4.6, JavaScript MIME type).
+var scriptTypes = []string{
+	"text/javascript", "application/javascript", "application/x-javascript", "text/ecmascript", "application/ecmascript",
+	"application/x-ecmascript", "text/x-javascript", "text/x-ecmascript", "text/jscript", "text/livescript",
 }
 
 func (s *Script) Write(b []byte) (int, error) {
@@ -72,7 +92,7 @@ func (s *Script) Write(b []byte) (int, error) {
 	if s.waiting && bytes.IndexByte(b, '>') < 0 && len(s.begin) < maxBegin {
 		return len(b), nil // what was begun is not at its end yet
 	}
-	at, found := place(s.begin)
+	at, found := s.place(s.begin)
 	if s.waiting = !found; s.waiting && len(s.begin) < maxBegin {
 		return len(b), nil
 	}
@@ -92,10 +112,30 @@ func (s *Script) add(at int) error {
 // Finish ends a page whose handler has returned. A page without a body stays so.
 func (s *Script) Finish() {
 	if s.adding && len(s.begin) > 0 {
-		at, _ := place(s.begin)
+		at, _ := s.place(s.begin)
 		_ = s.add(at)
 	}
 }
+
+// place is where the element goes, or the lines.
+func (s *Script) place(begin []byte) (at int, found bool) {
+	if !s.Worker {
+		return place(begin)
+	}
+	// A script in strict mode stays so: the lines go behind its directive. The
+	// beginning is looked at as a whole, up to maxBegin.
+	if m := strict.FindSubmatchIndex(begin); m != nil {
+		return m[3], false
+	}
+	if bytes.HasPrefix(begin, []byte(mark)) {
+		return len(mark), false
+	}
+	return 0, false
+}
+
+// strict is the directive of strict mode at the beginning of a script (ECMA-262
+// 11.2.1), and what may stand before it.
+var strict = regexp.MustCompile(`^(?:\x{FEFF}|\s|//[^\n]*\n|(?s:/\*.*?\*/))*((?:"use strict"|'use strict')[ \t]*(?:;|\r?\n|$))`)
 
 // maxBegin bounds how much of a page is looked through for its head, in bytes.
 const maxBegin = 8 << 10

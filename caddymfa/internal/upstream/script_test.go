@@ -68,6 +68,75 @@ func TestScriptLeavesAloneWhatIsNoPage(t *testing.T) {
 	}
 }
 
+func TestPeople_P11_LinesStandFirstInAWorker(t *testing.T) {
+	const lines = ";mine();\n"
+	long := "/*" + strings.Repeat("x", 9000) + "*/"
+	for name, tc := range map[string]struct{ in, want string }{
+		"usual":               {"self.onfetch = f;", "|self.onfetch = f;"},
+		"strict":              {"'use strict';f()", "'use strict';|f()"},
+		"strict, a line":      {"\"use strict\"\r\nf()", "\"use strict\"\r\n|f()"},
+		"strict, a comment":   {"/* a\n'b */ // c\n\n\"use strict\"; f()", "/* a\n'b */ // c\n\n\"use strict\";| f()"},
+		"strict and no more":  {"'use strict'", "'use strict'|"},
+		"strict comes later":  {"f(); 'use strict';", "|f(); 'use strict';"},
+		"another directive":   {"'use strict' + f()", "|'use strict' + f()"},
+		"a comment says so":   {"// 'use strict';\nf()", "|// 'use strict';\nf()"},
+		"byte mark":           {"\ufefff()", "\ufeff|f()"},
+		"a long comment":      {long + "f()", "|" + long + "f()"},
+		"a comment, not over": {"/* 'use strict';", "|/* 'use strict';"},
+	} {
+		for _, chunk := range []int{1, 3, 10_000} {
+			w := httptest.NewRecorder()
+			s := &Script{W: w, Element: lines, Worker: true}
+			s.Header().Set("Content-Type", "text/javascript; charset=utf-8")
+			s.Header().Set("Content-Length", strconv.Itoa(len(tc.in)))
+			s.Header().Set("ETag", "x")
+			for i := 0; i < len(tc.in); i += chunk {
+				_, _ = s.Write([]byte(tc.in[i:min(i+chunk, len(tc.in))]))
+			}
+			s.Finish()
+			want := strings.Replace(tc.want, "|", lines, 1)
+			if w.Body.String() != want || w.Header().Get("Content-Length") != strconv.Itoa(len(want)) || w.Header().Get("ETag") != "" {
+				t.Errorf("%s in chunks of %d: %.200q %v", name, chunk, w.Body, w.Header())
+			}
+		}
+	}
+	for name, tc := range map[string]struct {
+		status int
+		head   http.Header
+	}{
+		"a page":    {200, http.Header{"Content-Type": {"text/html"}}},
+		"no type":   {200, http.Header{}},
+		"packed":    {200, http.Header{"Content-Type": {"text/javascript"}, "Content-Encoding": {"br"}}},
+		"not found": {404, http.Header{"Content-Type": {"text/javascript"}}},
+		"a part":    {206, http.Header{"Content-Type": {"text/javascript"}}},
+		"json":      {200, http.Header{"Content-Type": {"application/json"}}},
+	} {
+		w := httptest.NewRecorder()
+		s := &Script{W: w, Element: lines, Worker: true}
+		maps.Copy(s.Header(), tc.head)
+		s.Header().Set("ETag", "x")
+		s.WriteHeader(tc.status)
+		_, _ = fmt.Fprint(s, "f()")
+		if s.Finish(); w.Body.String() != "f()" || w.Header().Get("ETag") != "x" {
+			t.Errorf("%s: %s %v", name, w.Body, w.Header())
+		}
+	}
+}
+
+// What has no body gets none, under the length that it names.
+func TestScriptAddsNothingToNothing(t *testing.T) {
+	for _, worker := range []bool{false, true} {
+		w := httptest.NewRecorder()
+		s := &Script{W: w, Element: "<script></script>", Worker: worker}
+		s.Header().Set("Content-Type", map[bool]string{false: "text/html", true: "text/javascript"}[worker])
+		s.Header().Set("Content-Length", "0")
+		s.WriteHeader(http.StatusOK)
+		if s.Finish(); w.Body.Len() != 0 || w.Header().Get("Content-Length") != "0" {
+			t.Errorf("worker %v: %q %v", worker, w.Body, w.Header())
+		}
+	}
+}
+
 func TestAllowScriptWidensNoMoreThanNeeded(t *testing.T) {
 	const script, verify = "/mfa/assets/bridge.js", "/mfa/"
 	for name, tc := range map[string]struct{ in, want string }{
