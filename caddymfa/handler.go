@@ -104,7 +104,8 @@ type Handler struct {
 	Session *SessionConfig `json:"session,omitempty"`
 	// AllowRedirect are foreign hosts that a withheld redirect may name.
 	AllowRedirect []string `json:"allow_redirect,omitempty"`
-	// AllowOrigin are foreign origins that may post a login.
+	// AllowOrigin are foreign origins that may post a login, and whose scripts may read
+	// what the gate answers.
 	AllowOrigin []string `json:"allow_origin,omitempty"`
 	// Secure is auto or always: whether the browser sees TLS. Default: auto.
 	Secure string `json:"secure,omitempty"`

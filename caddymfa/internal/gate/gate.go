@@ -66,7 +66,7 @@ type Gate struct {
 	ChallengeStatus int
 	// SecureAlways: the browser sees TLS, whatever the request says.
 	SecureAlways bool
-	// Origins are foreign origins that may post a login.
+	// Origins are foreign origins that may post a login and read what we answer.
 	Origins *Origins
 	// FirstFactor: Caddy itself identifies users, and there is no login to see.
 	FirstFactor bool
