@@ -71,7 +71,9 @@ func TestGoldens(t *testing.T) {
 // TestErrors holds every mistake against what its error must say. Some show
 // when the file is adapted, some when the configuration is provisioned.
 func TestErrors(t *testing.T) {
-	site := func(block string) string { return globalBlock + "http://a.example.com:9999 {\n\tmfa {\n" + block + "\n\t}\n}\n" }
+	site := func(block string) string {
+		return globalBlock + "http://a.example.com:9999 {\n\tmfa {\n" + block + "\n\t}\n}\n"
+	}
 	global := func(block string) string { return "{\n\tmfa {\n" + block + "\n\t}\n}\n:9999 {\n\trespond ok\n}\n" }
 	const reported = "countries GB\nsms twilio {\naccount_sid AC0123456789abcdef0123456789abcdef\nauth_token x1\nfrom +447700900000\nstatus_callback https://app.example.com/mfa/receipts\nreceipt_timeout 30s\n}"
 	const ok = "login {\npath /l\nuser constant x\nsuccess cookie x\n}\n"
