@@ -47,7 +47,7 @@ func TestLoginRadiusSDK(t *testing.T) {
 	g := startGate(t, freePort(t), app.Listener.Addr().String(), apiBlock, global, func(g *gate, text string) string {
 		g.env = append(g.env, "API_SECRET="+apiSecret)
 		// A second address of the same site, with a certificate of the internal authority.
-		text = strings.Replace(text, "auto_https off", "auto_https disable_redirects\n\tlocal_certs", 1)
+		text = strings.Replace(text, "auto_https off", "auto_https disable_redirects\n\tskip_install_trust\n\tlocal_certs", 1)
 		return siteLine.ReplaceAllStringFunc(text, func(line string) string {
 			return strings.Replace(line, " {", fmt.Sprintf(", https://localhost:%d {", port), 1)
 		})
