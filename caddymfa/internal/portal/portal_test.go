@@ -29,7 +29,7 @@ func door(t *testing.T) *Portal {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &flow.Flow{Events: func(context.Context, event.Event) {}, Limits: limit.New(memory.New(memory.Options{}), ring, limit.Limits{})}
+	f := &flow.Flow{Sessions: new(session.Table), Events: func(context.Context, event.Event) {}, Limits: limit.New(memory.New(memory.Options{}), ring, limit.Limits{})}
 	f.Open(ring)
 	return &Portal{Flow: f, Pages: pages, Prefix: "/mfa", Login: "/login"}
 }
