@@ -17,8 +17,8 @@
 //                its page; bearer: it has tokens and no session cookies
 //   cancelled    what it shows to who gives up at the code, where it says so
 //   secret       alice's password, where it is another
-//   blur         the corners of the field that has the focus are drawn otherwise
-//                now and then, so that it does not have it in the pictures
+//   blur         the field that has the focus is drawn otherwise now and then, or
+//                another one has it, so that none does in the pictures
 //   random       what is another in its addresses at each sign-in
 //   complaints   what the page makes of the gate's answers
 
@@ -48,6 +48,7 @@ export const applications = {
     marker: '#wp-admin-bar-logout', name: '#wp-admin-bar-my-account > a .display-name', shown: (user) => user,
     form: '#user_login', login: fill('#user_login', '#user_pass', '#wp-submit'),
     refused: '#login_error',
+    blur: true, // it moves the focus itself, a moment after the page was loaded
     before: '/wp-login.php',
     logout: async (page) => {
       await page.hover('#wp-admin-bar-my-account');
