@@ -28,7 +28,7 @@ type Book struct {
 	indexed sync.Map
 	// lines are where the tries of a user wait for each other on this node; the first
 	// letter of a user's key says which.
-	lines [256]chan struct{}
+	lines *store.Lines
 }
 
 // Rules bound wrong codes per user. Zero values are replaced by the defaults.
@@ -62,11 +62,7 @@ func New(s store.Store, ring *keyring.Ring, r Rules) *Book {
 	if r.Daily == 0 {
 		r.Daily = d.Daily
 	}
-	b := &Book{store: s, keys: ring.Key("account"), rules: r}
-	for i := range b.lines {
-		b.lines[i] = make(chan struct{}, 1)
-	}
-	return b
+	return &Book{store: s, keys: ring.Key("account"), rules: r, lines: store.NewLines()}
 }
 
 // key is not keyed by a secret: an account must be found after the secrets

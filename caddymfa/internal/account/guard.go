@@ -259,12 +259,10 @@ func (b *Book) change(ctx context.Context, app, user string, f func(*guard, time
 		return fmt.Errorf("account: clock: %w", err)
 	}
 	k := key("g", app, user)
-	line := b.lines[k[len("g:")]]
-	select {
-	case line <- struct{}{}:
-		defer func() { <-line }()
-	case <-ctx.Done():
-		return fmt.Errorf("account: waiting for other tries: %w", ctx.Err())
+	leave, err := b.lines.Enter(ctx, k[len("g:")])
+	if err != nil {
+		return fmt.Errorf("account: waiting for other tries: %w", err)
 	}
+	defer leave()
 	return swap(ctx, b, k, guardTTL, func(g *guard) (write bool, _ error) { return f(g, now), nil })
 }

@@ -76,7 +76,7 @@ type Table struct {
 	live             *live
 	// lines are where the writers of a session wait for each other on this node; a
 	// session has one by its id.
-	lines [256]chan struct{}
+	lines *store.Lines
 
 	generation func(context.Context) (uint64, error) // nil: there is one only
 
@@ -90,10 +90,7 @@ type Table struct {
 func NewTable(s store.Store, ring *keyring.Ring) *Table {
 	t := &Table{
 		store: s, handles: ring.Key("handle"), records: ring.Key("record"), ids: ring.Key("attempt"), tokens: ring.Key("bearer"), carry: ring.Key("carried"),
-		cache: newCache(),
-	}
-	for i := range t.lines {
-		t.lines[i] = make(chan struct{}, 1)
+		cache: newCache(), lines: store.NewLines(),
 	}
 	t.live = newLive(t.alive, t.cache.sweep)
 	return t
@@ -108,13 +105,10 @@ func (t *Table) Bytes() int64 { return t.cache.bytes.Load() }
 // line waits until no other request of this node writes a session. leave is called
 // when the caller has written.
 func (t *Table) line(ctx context.Context, id ID) (leave func(), err error) {
-	l := t.lines[id[2]]
-	select {
-	case l <- struct{}{}:
-		return func() { <-l }, nil
-	case <-ctx.Done():
-		return nil, fmt.Errorf("session: waiting for other writers: %w", ctx.Err())
+	if leave, err = t.lines.Enter(ctx, id[2]); err != nil {
+		return nil, fmt.Errorf("session: waiting for other writers: %w", err)
 	}
+	return leave, nil
 }
 
 // Within binds sessions to the generation of the store: those that a copy of the
