@@ -17,7 +17,8 @@ import (
 // is *limit.Exceeded when the client's network has too many. network is nil where
 // nothing is to be counted.
 func (f *Flow) Visitor(ctx context.Context, g *Gate, network func() string, rec session.Record) (*session.Session, error) {
-	rec.Level, rec.Jar = session.Anonymous, rec.Jar.Bound(jar.VisitorBytes)
+	rec.Level = session.Anonymous
+	rec = f.bounded(ctx, g, rec)
 	s, err := f.Sessions.Carry(ctx, &g.Gate, rec)
 	if !errors.Is(err, session.ErrTooLarge) {
 		return s, err
@@ -34,18 +35,29 @@ func (f *Flow) Visitor(ctx context.Context, g *Gate, network func() string, rec 
 // session that has become too large for a cookie is counted as in Visitor, and kept
 // by the store from then on.
 func (f *Flow) KeepCookies(ctx context.Context, g *Gate, network func() string, s *session.Session, change func(session.Record) (session.Record, error)) (*session.Session, error) {
-	next, err := f.Sessions.Update(ctx, &g.Gate, s, change)
+	within := func(rec session.Record) (session.Record, error) {
+		rec, err := change(rec)
+		return f.bounded(ctx, g, rec), err
+	}
+	next, err := f.Sessions.Update(ctx, &g.Gate, s, within)
 	if !errors.Is(err, session.ErrTooLarge) {
 		return next, err
 	}
 	if err := f.Limits.Visitor(ctx, network()); err != nil {
 		return nil, err
 	}
-	return f.Sessions.Keep(ctx, &g.Gate, s, func(rec session.Record) (session.Record, error) {
-		rec, err := change(rec)
-		rec.Jar = rec.Jar.Bound(jar.VisitorBytes)
-		return rec, err
-	})
+	return f.Sessions.Keep(ctx, &g.Gate, s, within)
+}
+
+// bounded is a record whose jar has no more than its level may have: a visitor's
+// less than that of who has signed in.
+func (f *Flow) bounded(ctx context.Context, g *Gate, rec session.Record) session.Record {
+	if rec.Level == session.Anonymous {
+		var evicted []jar.Change
+		rec.Jar, evicted = rec.Jar.Bound(jar.VisitorBytes)
+		f.Evicted(ctx, g, evicted)
+	}
+	return rec
 }
 
 // Evicted tells the operator, once an hour for an application, that a session's
@@ -55,7 +67,8 @@ func (f *Flow) Evicted(ctx context.Context, g *Gate, changes []jar.Change) {
 	if i >= 0 && f.hourly(g.App+"\x00\x00cookies") {
 		f.emit(ctx, g, nil, event.Event{
 			Name: event.CookiesDropped, Reason: event.OK, Detail: changes[i].Name,
-			Err: fmt.Errorf("the application keeps more than %d cookies, or %d KiB of them, in one session: the oldest are dropped, as a browser does", jar.MaxCookies, jar.MaxBytes>>10),
+			Err: fmt.Errorf("the application keeps more than %d cookies, or %d KiB of them (%d before a login), in one session: the oldest are dropped, as a browser does",
+				jar.MaxCookies, jar.MaxBytes>>10, jar.VisitorBytes>>10),
 		})
 	}
 }

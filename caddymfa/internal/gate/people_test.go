@@ -113,6 +113,34 @@ func TestPeople_P9_CookiesInPieces(t *testing.T) {
 	})
 }
 
+// Of a visitor less is kept, also where it comes bit by bit, and the operator is told.
+func TestPeople_P9_VisitorsHaveLessRoom(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		application := w.app.Handler
+		w.app.Handler = http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/login" {
+				if name := r.URL.Query().Get("next"); name != "" {
+					http.SetCookie(rw, &http.Cookie{Name: name, Value: strings.Repeat("x", 4000), Path: "/", HttpOnly: true})
+				}
+				rw.Header().Set("X-Got", fmt.Sprint(len(r.Header.Get("Cookie"))))
+			}
+			application.ServeHTTP(rw, r)
+		})
+		c := w.browser()
+		for i := range 20 {
+			c.get(fmt.Sprintf("/login?next=piece%d", i))
+		}
+		c.get("/login")
+		if got := c.head.Get("X-Got"); c.status != http.StatusOK || len(got) != 5 || got > "16500" || got < "12000" {
+			t.Errorf("%d, %s bytes of cookies reach the application", c.status, got)
+		}
+		if w.events.count(event.CookiesDropped, "") != 1 {
+			t.Error(w.events)
+		}
+		c.signIn("alice")
+	})
+}
+
 // wordToken is an application that wants the word Token before its tokens, as
 // Django REST framework does, and takes no other.
 func wordToken() http.Handler {

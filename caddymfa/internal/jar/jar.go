@@ -147,18 +147,13 @@ func (j Jar) Apply(sets []Set, now time.Time) (Jar, []Change) {
 			changes = append(changes, Change{Name: s.Cookie.Name, Path: s.Cookie.Path})
 		}
 	}
-	next, evicted := next.bound(MaxBytes)
+	next, evicted := next.Bound(MaxBytes)
 	return next, append(changes, evicted...)
 }
 
 // Bound returns the jar with its newest cookies only, as many as go into so many
-// bytes.
-func (j Jar) Bound(bytes int) Jar {
-	j, _ = j.bound(bytes)
-	return j
-}
-
-func (j Jar) bound(bytes int) (Jar, []Change) {
+// bytes, and what there was no room for.
+func (j Jar) Bound(bytes int) (Jar, []Change) {
 	first, room := len(j.Cookies), bytes
 	for first > 0 && len(j.Cookies)-first < MaxCookies {
 		c := &j.Cookies[first-1]
@@ -215,7 +210,8 @@ func Merge(base, ours, theirs Jar) Jar {
 	for _, name := range ours.Guarded {
 		out.guard(name)
 	}
-	return out.Bound(MaxBytes)
+	out, _ = out.Bound(MaxBytes)
+	return out
 }
 
 // Set is one Set-Cookie line, read.

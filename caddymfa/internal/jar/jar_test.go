@@ -114,7 +114,7 @@ func TestPeople_P9_AsManyCookiesAsABrowserKeeps(t *testing.T) {
 		if len(evicted) != tc.n-tc.kept || len(evicted) > 0 && evicted[0].Name != "c000" {
 			t.Errorf("%d of %d bytes: evicted %v", tc.n, tc.size, evicted)
 		}
-		if v := j.Bound(VisitorBytes); len(v.Cookies) > 0 && v.Cookies[len(v.Cookies)-1] != j.Cookies[tc.kept-1] || len(v.Cookies) > tc.kept {
+		if v, _ := j.Bound(VisitorBytes); len(v.Cookies) > 0 && v.Cookies[len(v.Cookies)-1] != j.Cookies[tc.kept-1] || len(v.Cookies) > tc.kept {
 			t.Errorf("of a visitor: %d", len(v.Cookies))
 		}
 	}
